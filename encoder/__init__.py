@@ -1,0 +1,1 @@
+"""Spectra to vectors; knows nothing of HTTP, SQL or FAISS."""

@@ -1,0 +1,1 @@
+"""How good an embedding is, measured on held-out objects."""

@@ -1,0 +1,1 @@
+"""Releases, vectors and engines; knows nothing of HTTP."""

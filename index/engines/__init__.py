@@ -1,0 +1,1 @@
+"""Engines that run lowered SQL and answer with Arrow batches."""

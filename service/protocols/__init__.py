@@ -1,0 +1,1 @@
+"""VO protocols: thin handlers that parse, call and answer."""

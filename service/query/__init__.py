@@ -1,0 +1,1 @@
+"""The one way every question takes: parse, check, resolve, plan, lower, run."""

@@ -40,6 +40,8 @@ class Facts:
     exposure: float | None = None  # seconds
     telescope: str | None = None
     instrument: str | None = None
+    wave_unit: str | None = None  # of the file; None: the reader takes it from the file, or refuses
+    wave_medium: str | None = None  # of the file: air, vacuum
     wave_frame: str | None = None  # rest, heliocentric, observed
     resolving_power: float | None = None
     fwhm: float | None = None  # Ångström

@@ -1,0 +1,282 @@
+"""A collection: files, the catalogue that describes them, and what its configuration adds."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tarfile
+import tempfile
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path, PurePosixPath
+
+from encoder import catalogue
+from encoder.headers import rows_from_headers
+from encoder.readers.read import LAYOUTS, read
+from encoder.spectrum import Facts, RefusedSpectrum, Spectrum
+
+UNSAFE = re.compile(r"[^A-Za-z0-9._~-]")
+
+
+class CollectionError(Exception):
+    """The collection as a whole can not be used; the message says why."""
+
+
+def described(default: object, doc: str) -> str:
+    """A text setting with its documentation."""
+    return field(default=default, metadata={"doc": doc})  # type: ignore[return-value]
+
+
+@dataclass(frozen=True, slots=True)
+class CollectionConfig:
+    """One `[[collection]]` table of the configuration.
+
+    Settings from `telescope` on hold for every row whose catalogue leaves them empty.
+    """
+
+    name: str = field(metadata={"doc": "short name: letters, digits, underscores; part of identifiers"})
+    path: str = field(
+        metadata={"doc": "directory or tar file with the spectra, relative to the configuration"}
+    )
+    catalogue: str = described(
+        "", "CSV or Parquet with one row per spectrum; empty: catalogue.csv, else headers"
+    )
+    reader: str = described("auto", "layout of every file; a layout column in the catalogue wins")
+    columns: Mapping[str, str] = field(
+        default_factory=dict, metadata={"doc": "our column = the catalogue's column, where names differ"}
+    )
+    title: str = described("", "one line for people; the name where empty")
+    description: str = described("", "what is in the collection")
+    publisher: str = described("", "who publishes it; the archive's where empty")
+    creator: str = described("", "who made the spectra")
+    reference: str = described("", "URL or bibcode of the paper")
+    rights: str = described("public", "SSA's Curation.Rights: public, secure or proprietary")
+    telescope: str = described("", "telescope")
+    instrument: str = described("", "instrument")
+    object_class: str = described("", "star, galaxy, qso, agn, sn or unknown")
+    wave_unit: str = described("", "Angstrom, nm, um or m")
+    wave_medium: str = described("", "air or vacuum")
+    wave_frame: str = described("", "rest, heliocentric or observed")
+    flux_unit: str = described("", "unit of the flux; 'relative', 'counts' … where it is none")
+    flux_calibration: str = described("", "ABSOLUTE, RELATIVE, NORMALIZED or UNCALIBRATED")
+    R: str = described("", "resolving power")
+    fwhm_aa: str = described("", "resolution element, Ångström")
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", self.name):
+            raise ValueError(f"[[collection]] name {self.name!r}: letters, digits, _ and - only")
+        if self.reader != "auto" and self.reader.partition(":")[0] not in LAYOUTS:
+            raise ValueError(
+                f"[[collection]] {self.name}: unknown reader {self.reader!r}; allowed: auto, {', '.join(LAYOUTS)}"
+            )
+        for column in self.columns:
+            if column not in catalogue.COLUMNS:
+                raise ValueError(
+                    f"[[collection]] {self.name}: unknown column {column!r} in columns{_meant(column, catalogue.COLUMNS)}"
+                )
+
+    @classmethod
+    def from_table(cls, table: Mapping[str, object]) -> CollectionConfig:
+        """Checked settings of one table; ValueError names an unknown, missing or mistyped key."""
+        known = {setting.name for setting in fields(cls)}
+        for key, value in table.items():
+            if key not in known:
+                raise ValueError(f"[[collection]] has no key {key!r}{_meant(key, known)}")
+            if key == "columns":
+                if not isinstance(value, Mapping) or not all(
+                    isinstance(name, str) for name in value.values()
+                ):
+                    raise ValueError("[[collection]] columns must map our column names to the catalogue's")
+            elif not isinstance(value, str | int | float) or isinstance(value, bool):
+                raise ValueError(f"[[collection]] {key} must be a text, not {value!r}")
+        missing = [key for key in ("name", "path") if not table.get(key)]
+        if missing:
+            raise ValueError(f"[[collection]] needs {' and '.join(missing)}")
+        return cls(**{key: value if key == "columns" else str(value) for key, value in table.items()})  # type: ignore[arg-type]
+
+    @property
+    def defaults(self) -> dict[str, str]:
+        """What rows inherit, by catalogue column."""
+        inherited = [setting.name for setting in fields(self)]
+        return {name: getattr(self, name) for name in inherited[inherited.index("telescope") :]}
+
+
+def _meant(word: str, known: set[str] | frozenset[str]) -> str:
+    close = difflib.get_close_matches(word, sorted(known), n=1)
+    return f"; did you mean {close[0]!r}?" if close else f"; allowed: {', '.join(sorted(known))}"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row of a collection before its pixels are read. A row refused already carries the reason."""
+
+    facts: Facts
+    refused: str = ""
+
+
+class Collection:
+    """Files and facts of one `[[collection]]`; `authority` makes publisher DIDs where the catalogue has none."""
+
+    def __init__(self, config: CollectionConfig, base: Path, authority: str) -> None:
+        self.config, self.authority = config, authority
+        self.path = (base / config.path).resolve()
+        if not self.path.exists():
+            raise CollectionError(f"collection {config.name}: {config.path} does not exist")
+        self._tar = _Tar(self.path) if self.path.is_file() and tarfile.is_tarfile(self.path) else None
+        self.directory = self.path if self.path.is_dir() else self.path.parent
+
+    @classmethod
+    def from_config(cls, config: CollectionConfig, base: Path, authority: str) -> Collection:
+        """The collection of one configuration table; paths are relative to `base`."""
+        return cls(config, base, authority)
+
+    @property
+    def name(self) -> str:
+        return self.config.name
+
+    def entries(self) -> Iterator[Entry]:
+        """Every row in the catalogue's order, without pixels; rows with bad values carry their reason.
+
+        Raises CollectionError for no row at all, an identifier given twice, or two rows with one DID.
+        """
+        seen: dict[str, str] = {}
+        for entry in self._entries():
+            facts = entry.facts
+            if facts.publisher_did in seen:
+                other = seen[facts.publisher_did]
+                what = (
+                    "is there twice" if other == facts.spectrum_id else f"and {other!r} make one identifier"
+                )
+                raise CollectionError(
+                    f"collection {self.name}: {facts.spectrum_id!r} {what} ({facts.publisher_did})"
+                )
+            seen[facts.publisher_did] = facts.spectrum_id
+            yield entry
+        if not seen:
+            raise CollectionError(f"collection {self.name}: no spectrum in {self.config.path}")
+
+    def _entries(self) -> Iterator[Entry]:
+        for row in self._rows():
+            try:
+                facts = catalogue.facts_of(
+                    row, self.name, self.config.defaults, self.publisher_did, self.config.reader
+                )
+                yield Entry(replace(facts, size=self._size(facts.path)))
+            except RefusedSpectrum as refusal:
+                yield Entry(self._bare(row), str(refusal))
+
+    def _bare(self, row: catalogue.Row) -> Facts:
+        spectrum_id = row["spectrum_id"]
+        did = row.get("publisher_did") or self.publisher_did(spectrum_id)
+        return Facts(spectrum_id, self.name, did, row["file"])
+
+    def _rows(self) -> Iterator[dict[str, str]]:
+        """Catalogue rows under our column names, each with `spectrum_id` and `file`."""
+        path = self._catalogue()
+        if path is None:
+            yield from rows_from_headers(self.files(), self.original_file)
+            return
+        taken = self.config.columns
+        for number, row in enumerate(catalogue.rows(path), start=1):
+            mine = row | {name: row.get(source, "") for name, source in taken.items()}
+            absent = [name for name in ("spectrum_id", "file") if not mine.get(name)]
+            if absent:
+                raise CollectionError(
+                    f"collection {self.name}: row {number} of {path.name} has no {' and no '.join(absent)}; "
+                    "name the catalogue's columns in [collection.columns]"
+                )
+            yield mine
+
+    def _catalogue(self) -> Path | None:
+        if self.path.is_file() and self._tar is None:
+            return self.path
+        wanted = self.config.catalogue or "catalogue.csv"
+        if self._tar is not None and wanted in self._tar:
+            return self._tar.file(wanted)
+        for path in (self.directory / wanted,):
+            if path.is_file():
+                return path
+        if self.config.catalogue:
+            raise CollectionError(f"collection {self.name}: catalogue {wanted} is not in {self.config.path}")
+        return None
+
+    def files(self) -> list[str]:
+        """Every file of the collection, relative to it, in order of name."""
+        if self._tar is not None:
+            return sorted(self._tar.names())
+        found = (path for path in self.directory.rglob("*") if path.is_file())
+        return sorted(path.relative_to(self.directory).as_posix() for path in found)
+
+    def publisher_did(self, spectrum_id: str) -> str:
+        """The DID of a spectrum whose archive gives none (DESIGN section 6, Identifiers)."""
+        return f"ivo://{self.authority}/{self.name}?{UNSAFE.sub('_', spectrum_id)}"
+
+    def load(self, entry: Entry | Facts) -> Spectrum:
+        """The pixels of one row; raises RefusedSpectrum with the reason."""
+        if isinstance(entry, Entry):
+            if entry.refused:
+                raise RefusedSpectrum(entry.refused)
+            entry = entry.facts
+        return read(self.original(entry), entry)
+
+    def original(self, facts: Facts) -> Path:
+        """The original file; refuses a path that leaves the collection."""
+        return self.original_file(facts.path)
+
+    def original_file(self, name: str) -> Path:
+        """As `original`, by the file's name inside the collection."""
+        if PurePosixPath(name).is_absolute() and not self._is_table_of_facts:
+            raise RefusedSpectrum(f"{name} lies outside the collection")
+        if self._tar is not None:
+            return self._tar.file(name)
+        path = (self.directory / name).resolve()
+        if not self._is_table_of_facts and not path.is_relative_to(self.directory):
+            raise RefusedSpectrum(f"{name} lies outside the collection")
+        if not path.is_file():
+            raise RefusedSpectrum(f"no such file: {name}")
+        return path
+
+    @property
+    def _is_table_of_facts(self) -> bool:
+        """The operator named a table whose files lie elsewhere: they may be anywhere it says."""
+        return self.path.is_file() and self._tar is None
+
+    def _size(self, name: str) -> int | None:
+        if self._tar is not None:
+            return self._tar.size(name)
+        try:
+            return self.original_file(name).stat().st_size
+        except RefusedSpectrum:
+            return None
+
+
+class _Tar:
+    """Members of a tar file, unpacked one by one when asked for, into a directory that goes with this object."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = tarfile.open(path)  # noqa: SIM115: kept open as long as the collection
+        self._members = {member.name.removeprefix("./"): member for member in self._file if member.isfile()}
+        self._unpacked = tempfile.TemporaryDirectory(prefix="doppel-")
+        self._lock = threading.Lock()
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._members
+
+    def names(self) -> list[str]:
+        return list(self._members)
+
+    def size(self, name: str) -> int | None:
+        return self._members[name].size if name in self._members else None
+
+    def file(self, name: str) -> Path:
+        """The member as a file; its name there is a number, so that no member's name can lead elsewhere."""
+        if name not in self._members:
+            raise RefusedSpectrum(f"no such file: {name}")
+        member = self._members[name]
+        path = Path(self._unpacked.name) / f"{member.offset}{PurePosixPath(name).suffix}"
+        with self._lock:
+            if not path.exists():
+                content = self._file.extractfile(member)
+                path.write_bytes(content.read() if content else b"")
+        return path

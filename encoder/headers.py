@@ -1,0 +1,77 @@
+"""Facts from standard FITS keywords, for a directory that has no catalogue."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from astropy.io import fits
+
+from encoder.readers.hdus import opened
+from encoder.spectrum import RefusedSpectrum
+
+ENDINGS = (".fits", ".fit", ".fts", ".fits.gz", ".dat", ".txt", ".csv", ".asc", ".ascii")
+SEXAGESIMAL = re.compile(r"\s*([+-]?)(\d+)[:\s](\d+)[:\s](\d+(?:\.\d*)?)\s*")
+KEYWORDS = {
+    "object": ("OBJECT", "TARGNAME"), "date_obs": ("DATE-OBS",), "mjd": ("MJD-OBS",),
+    "exposure_s": ("EXPTIME", "EXPOSURE", "TELAPSE"), "telescope": ("TELESCOP",), "instrument": ("INSTRUME",),
+    "snr": ("SNR",), "R": ("SPEC_RP",), "flux_unit": ("BUNIT",), "publisher_did": ("DS_IDPUB",),
+}  # fmt: skip
+
+
+def rows_from_headers(names: Iterable[str], locate: Callable[[str], Path]) -> Iterator[dict[str, str]]:
+    """A catalogue row per spectrum file: its name is the identifier, standard keywords are the facts."""
+    for name in names:
+        if not name.lower().endswith(ENDINGS):
+            continue
+        row = {"spectrum_id": str(PurePosixPath(name).with_suffix("")), "file": name}
+        yield row | _keywords(locate(name))
+
+
+def _keywords(path: Path) -> dict[str, str]:
+    """Facts of one file; none where it is no FITS file, since reading it will tell the reason."""
+    try:
+        with opened(path) as hdus:
+            headers = [hdu.header for hdu in hdus[:2]]
+    except RefusedSpectrum:
+        return {}
+    facts = {fact: _first(headers, words) for fact, words in KEYWORDS.items()}
+    return facts | _position(headers)
+
+
+def _first(headers: list[fits.Header], words: tuple[str, ...]) -> str:
+    values = (header[word] for word in words for header in headers if word in header)
+    return next((text for value in values if (text := str(value).strip())), "")
+
+
+def _position(headers: list[fits.Header]) -> dict[str, str]:
+    """ICRS degrees from RA and DEC where the header says that they are degrees or J2000 sexagesimal."""
+    for header in headers:
+        if "RA" in header and "DEC" in header and _is_icrs(header):
+            ra, dec = _degrees(header["RA"], 15.0), _degrees(header["DEC"], 1.0)
+            if ra is not None and dec is not None:
+                return {"ra_deg": repr(ra), "dec_deg": repr(dec)}
+    return {}
+
+
+def _is_icrs(header: fits.Header) -> bool:
+    frame = str(header.get("RADESYS", header.get("RADECSYS", ""))).strip().upper()
+    return frame in ("ICRS", "FK5", "") and header.get("EQUINOX", 2000.0) in (
+        2000,
+        "J2000",
+        "2000.0",
+        "J2000.0",
+    )
+
+
+def _degrees(value: Any, per_hour: float) -> float | None:
+    if isinstance(value, int | float):
+        return float(value)
+    parts = SEXAGESIMAL.fullmatch(str(value))
+    if parts is None:
+        return None
+    sign, whole, minutes, seconds = parts.groups()
+    size = (int(whole) + int(minutes) / 60 + float(seconds) / 3600) * per_hour
+    return -size if sign == "-" else size

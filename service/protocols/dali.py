@@ -39,7 +39,7 @@ class Params:
         return self.values.get(name.upper(), ())
 
     def one(self, *names: str) -> str | None:
-        """The value of a single-valued parameter under any of its names; given twice it is refused (DALI 4.2)."""
+        """The value of a single-valued parameter under any of its names; twice is refused (DALI 4.2)."""
         found = [value for name in names for value in self.all(name)]
         if len(found) > 1:
             raise UsageFault(f"{'/'.join(names)} is given {len(found)} times: it takes one value")
@@ -151,7 +151,7 @@ def circle(name: str, text: str) -> tuple[float, float, float]:
 
 
 def timestamp(name: str, text: str) -> datetime:
-    """`YYYY-MM-DD['T'hh:mm:ss[.sss]['Z']]`, UTC (DALI 3.3); a year or a month alone means its first moment."""
+    """`YYYY-MM-DD['T'hh:mm:ss[.sss]['Z']]`, UTC (DALI 3.3); a year or month means its first moment."""
     word = text.strip().removesuffix("Z").replace(" ", "T")
     if re.fullmatch(r"\d{4}", word):
         word += "-01-01"

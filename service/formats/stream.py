@@ -1,0 +1,194 @@
+"""What every writer gets: columns, Arrow batches, remarks; and the text of a value, made for whole columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from registry_metadata.columns import Column
+
+SLICE_BYTES = 1_500_000
+SLICE_ROWS = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class Info:
+    """A remark on the answer: an INFO of a VOTable, an entry of JSON, a key of Parquet."""
+
+    name: str
+    value: str
+    text: str = ""
+    ucd: str | None = None
+
+
+class Described(Protocol):
+    @property
+    def column(self) -> Column: ...
+
+
+class Remark(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def value(self) -> str: ...
+    @property
+    def text(self) -> str: ...
+
+
+class Answered(Protocol):
+    """As much of `service.query.run.Answer` as writers look at."""
+
+    @property
+    def columns(self) -> Sequence[Described]: ...
+    @property
+    def batches(self) -> Iterator[pa.RecordBatch]: ...
+    @property
+    def overflow(self) -> bool: ...
+    @property
+    def infos(self) -> Sequence[Remark]: ...
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """A table on its way out. Batches match `columns` by place; `overflowed` is asked after the last one."""
+
+    columns: tuple[Column, ...]
+    batches: Iterator[pa.RecordBatch]
+    infos: tuple[Info, ...] = ()
+    overflowed: Callable[[], bool] = _never
+    name: str = "result"
+    description: str = ""
+    limit: str = field(default="the row limit")  # what cut the rows, in the words of the client
+
+    @classmethod
+    def of(cls, answer: Answered, columns: Sequence[Column] | None = None, **more: Any) -> Rows:
+        """The rows of an answer, under other columns where a protocol spells them its own way."""
+        return cls(
+            tuple(columns or (c.column for c in answer.columns)),
+            answer.batches,
+            tuple(Info(i.name, i.value, i.text) for i in answer.infos),
+            lambda: answer.overflow,
+            **more,
+        )
+
+
+def slices(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The same rows in pieces of about SLICE_BYTES, so that memory and the first byte do not wait for more."""
+    for batch in batches:
+        if batch.num_rows == 0:
+            continue
+        per_row = max(batch.nbytes // batch.num_rows, 1)
+        step = max(1, min(SLICE_ROWS, SLICE_BYTES // per_row))
+        for start in range(0, batch.num_rows, step):
+            yield batch.slice(start, step)
+
+
+ARROW: dict[str, pa.DataType] = {
+    "boolean": pa.bool_(),
+    "bit": pa.bool_(),
+    "unsignedByte": pa.uint8(),
+    "short": pa.int16(),
+    "int": pa.int32(),
+    "long": pa.int64(),
+    "float": pa.float32(),
+    "double": pa.float64(),
+    "floatComplex": pa.float32(),
+    "doubleComplex": pa.float64(),
+    "char": pa.string(),
+    "unicodeChar": pa.string(),
+}
+TEXT = ("char", "unicodeChar")
+COMPLEX = ("floatComplex", "doubleComplex")
+
+
+def is_array(column: Column) -> bool:
+    """Whether a cell holds several numbers; a string is one value, a complex number two."""
+    return column.datatype in COMPLEX or (column.datatype not in TEXT and column.arraysize is not None)
+
+
+def fixed_length(column: Column) -> int | None:
+    """Elements of every cell of a fixed-size array or string, None where the size varies."""
+    if column.arraysize is None:
+        count = 1
+    elif "*" in column.arraysize:
+        return None
+    else:
+        count = 1
+        for part in column.arraysize.split("x"):
+            count *= int(part)
+    return count * (2 if column.datatype in COMPLEX else 1)
+
+
+def typed(column: Column, array: pa.Array) -> pa.Array:
+    """The array in the Arrow type of the column's datatype: scalars, strings, or lists with int32 offsets."""
+    base = ARROW[column.datatype]
+    if is_array(column):
+        return array.cast(pa.list_(base)) if array.type != pa.list_(base) else array
+    if pa.types.is_timestamp(array.type) or pa.types.is_date(array.type):
+        return timestamps(array)
+    return array if array.type == base else array.cast(base, safe=False)
+
+
+def timestamps(array: pa.Array) -> pa.Array:
+    return pc.strftime(array.cast(pa.timestamp("ms"), safe=False), format="%Y-%m-%dT%H:%M:%S")
+
+
+def texts(column: Column, array: pa.Array) -> pa.Array:
+    """Cells as TABLEDATA spells them, unescaped, NULL kept: `1 2 3`, `T`, `NaN`, `+Inf`."""
+    values = typed(column, array)
+    if not is_array(column):
+        return scalar_texts(values)
+    values = values.cast(pa.list_(ARROW[column.datatype]))
+    flat = pc.fill_null(scalar_texts(values.flatten()), "NaN")
+    offsets = pc.subtract(values.offsets, values.offsets[0])
+    lists = pa.ListArray.from_arrays(offsets, flat)
+    joined = pc.binary_join(lists, " ")
+    return (
+        pc.if_else(values.is_valid(), joined, pa.scalar(None, pa.string())) if values.null_count else joined
+    )
+
+
+def scalar_texts(values: pa.Array) -> pa.Array:
+    if pa.types.is_boolean(values.type):
+        return pc.if_else(values, "T", "F")
+    if pa.types.is_floating(values.type):
+        return float_texts(values)
+    return values.cast(pa.string())
+
+
+def float_texts(values: pa.Array) -> pa.Array:
+    """Shortest text that reads back as the same number; the infinities as VOTable 1.4 (6) spells them."""
+    text = values.cast(pa.string())
+    if pc.all(pc.is_finite(values), min_count=0).as_py():
+        return text
+    text = pc.if_else(pc.is_nan(values), "NaN", text)
+    return pc.if_else(pc.is_inf(values), pc.if_else(pc.greater(values, 0), "+Inf", "-Inf"), text)
+
+
+def joined(parts: Sequence[pa.Array | str], rows: int) -> bytes:
+    """Row by row the parts one after the other, as one run of bytes."""
+    scalars = [
+        pa.scalar(p, pa.large_string()) if isinstance(p, str) else p.cast(pa.large_string()) for p in parts
+    ]
+    lines = pc.binary_join_element_wise(*scalars, pa.scalar("", pa.large_string()))
+    if isinstance(lines, pa.Scalar):
+        return bytes(lines.as_py() * rows, "utf-8")
+    return run_of_bytes(lines)
+
+
+def run_of_bytes(array: pa.Array) -> bytes:
+    """All values of a large string or binary array without nulls, end to end."""
+    _, offsets, data = array.buffers()
+    if data is None:
+        return b""
+    bounds = memoryview(offsets).cast("q")
+    first, last = bounds[array.offset], bounds[array.offset + len(array)]
+    return bytes(memoryview(data)[first:last])

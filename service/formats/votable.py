@@ -1,0 +1,282 @@
+"""VOTable 1.4: streams result tables with their service descriptors, and says errors. Escapes every value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from registry_metadata.columns import Column
+from service.errors import ServiceFault
+from service.formats.binary import NULLS, base64_stream, encode_batch
+from service.formats.stream import Info, Rows, is_array, joined, slices, texts
+
+Serialization = Literal["BINARY2", "BINARY", "TABLEDATA"]
+
+MEDIA_TYPE = "application/x-votable+xml"
+HEAD = (
+    '<?xml version="1.0" encoding="utf-8"?>\n'
+    '<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"'
+    ' xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance">\n'
+)
+FORBIDDEN = r"[\x00-\x08\x0b\x0c\x0e-\x1f\x{fffe}\x{ffff}]"  # in XML 1.0
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+COOSYS = '<COOSYS ID="ICRS" system="ICRS"/>\n'
+TIMESYS = {
+    "MJD": '<TIMESYS ID="MJD" timeorigin="MJD-origin" timescale="UTC" refposition="TOPOCENTER"/>\n',
+    "UTC": '<TIMESYS ID="UTC" timescale="UTC" refposition="TOPOCENTER"/>\n',
+}
+
+
+@dataclass(frozen=True, slots=True)
+class InputParam:
+    """A PARAM of a service descriptor or of a service's self-description; `ref` is a column's name."""
+
+    name: str
+    datatype: str = "char"
+    arraysize: str | None = "*"
+    value: str = ""
+    ref: str | None = None
+    unit: str | None = None
+    ucd: str | None = None
+    utype: str | None = None
+    xtype: str | None = None
+    description: str = ""
+    minimum: str | None = None
+    maximum: str | None = None
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceDescriptor:
+    """How to call a service with values of the table (DataLink 1.1, 4)."""
+
+    id: str
+    name: str
+    description: str
+    access_url: str
+    standard_id: str | None = None
+    content_type: str | None = None
+    params: tuple[InputParam, ...] = ()
+
+
+def clean(text: str) -> str:
+    """Without the characters that XML 1.0 forbids."""
+    return _FORBIDDEN.sub("", text)
+
+
+def escape(text: str) -> str:
+    return clean(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def attribute(text: str) -> str:
+    escaped = escape(text).replace('"', "&quot;")
+    return escaped.replace("\n", "&#10;").replace("\t", "&#9;").replace("\r", "&#13;")
+
+
+def tag(name: str, attributes: Mapping[str, str | None], content: str = "") -> str:
+    """An element; attributes that are None are left out, `content` is XML already."""
+    words = "".join(f' {key}="{attribute(value)}"' for key, value in attributes.items() if value is not None)
+    return f"<{name}{words}>{content}</{name}>\n" if content else f"<{name}{words}/>\n"
+
+
+def info_element(info: Info) -> str:
+    return tag("INFO", {"name": info.name, "value": info.value, "ucd": info.ucd}, escape(info.text))
+
+
+def description_element(text: str) -> str:
+    return f"<DESCRIPTION>{escape(text)}</DESCRIPTION>" if text else ""
+
+
+def field_ids(columns: Sequence[Column]) -> tuple[str, ...]:
+    """An XML name for every column: its own name where that is one, made unique without regard to case."""
+    ids: list[str] = []
+    for column in columns:
+        name = re.sub(r"[^A-Za-z0-9_.-]", "_", column.name)
+        name = name if re.match(r"[A-Za-z_]", name) else f"_{name}"
+        stem, count = name, 1
+        while name.lower() in {i.lower() for i in (*ids, *TIMESYS, "ICRS")}:
+            count += 1
+            name = f"{stem}_{count}"
+        ids.append(name)
+    return tuple(ids)
+
+
+def frame_of(column: Column) -> str | None:
+    """The COOSYS or TIMESYS that a column's values are in."""
+    ucd = (column.ucd or "").lower()
+    if ucd.startswith(("pos.eq", "pos.outline")) or (ucd == "pos" and column.xtype):
+        return "ICRS"
+    if column.xtype == "timestamp":
+        return "UTC"
+    if column.unit == "d" and re.match(r"time\.(epoch|start|end)", ucd):
+        return "MJD"
+    return None
+
+
+def field_element(column: Column, id_: str, serialization: Serialization) -> str:
+    content = description_element(column.description)
+    if serialization == "BINARY" and column.datatype in NULLS and not is_array(column):
+        content += f'<VALUES null="{NULLS[column.datatype]}"/>'
+    attributes = {
+        "ID": id_,
+        "name": clean(column.name),
+        "datatype": column.datatype,
+        "arraysize": column.arraysize,
+        "unit": column.unit,
+        "ucd": column.ucd,
+        "utype": column.utype,
+        "xtype": column.xtype,
+        "ref": frame_of(column),
+    }
+    return tag("FIELD", attributes, content)
+
+
+def param_element(param: InputParam, ids: Mapping[str, str]) -> str:
+    bounds = tag("MIN", {"value": param.minimum}) if param.minimum is not None else ""
+    bounds += tag("MAX", {"value": param.maximum}) if param.maximum is not None else ""
+    bounds += "".join(tag("OPTION", {"value": option}) for option in param.options)
+    attributes = {
+        "name": param.name,
+        "datatype": param.datatype,
+        "arraysize": param.arraysize,
+        "value": param.value,
+        "ref": ids.get(param.ref, param.ref) if param.ref else None,
+        "unit": param.unit,
+        "ucd": param.ucd,
+        "utype": param.utype,
+        "xtype": param.xtype,
+    }
+    values = f"<VALUES>{bounds}</VALUES>" if bounds else ""
+    return tag("PARAM", attributes, description_element(param.description) + values)
+
+
+def descriptor_element(descriptor: ServiceDescriptor, ids: Mapping[str, str]) -> str:
+    """A top-level RESOURCE that clients turn into a call (DataLink 1.1, 4.1)."""
+    fixed = {
+        "accessURL": descriptor.access_url,
+        "standardID": descriptor.standard_id,
+        "contentType": descriptor.content_type,
+    }
+    content = description_element(descriptor.description) + "\n"
+    content += "".join(
+        tag("PARAM", {"name": name, "datatype": "char", "arraysize": "*", "value": value})
+        for name, value in fixed.items()
+        if value is not None
+    )
+    params = "".join(param_element(param, ids) for param in descriptor.params)
+    content += tag("GROUP", {"name": "inputParams"}, "\n" + params)
+    attributes = {
+        "type": "meta",
+        "utype": "adhoc:service",
+        "ID": descriptor.id,
+        "name": descriptor.name,
+    }
+    return tag("RESOURCE", attributes, content)
+
+
+def status(word: str, text: str = "") -> Info:
+    return Info("QUERY_STATUS", word, text)
+
+
+def head(rows: Rows, params: Sequence[InputParam], serialization: Serialization) -> str:
+    """Everything before the data."""
+    ids = field_ids(rows.columns)
+    frames = {frame_of(column) for column in rows.columns}
+    parts = [HEAD, '<RESOURCE type="results">\n']
+    parts += [info_element(info) for info in (status("OK"), *rows.infos)]
+    parts += [COOSYS] if "ICRS" in frames else []
+    parts += [text for name, text in TIMESYS.items() if name in frames]
+    parts += [param_element(param, {}) for param in params]
+    parts.append(f'<TABLE name="{attribute(rows.name)}">\n')
+    parts.append(description_element(rows.description))
+    parts += [
+        field_element(column, id_, serialization) for column, id_ in zip(rows.columns, ids, strict=True)
+    ]
+    parts.append("<DATA>")
+    return "".join(parts)
+
+
+def tail(end: Sequence[Info], rows: Rows, descriptors: Sequence[ServiceDescriptor]) -> str:
+    """Everything after the data."""
+    ids = dict(zip((column.name for column in rows.columns), field_ids(rows.columns), strict=True))
+    parts = ["</DATA>\n</TABLE>\n", *map(info_element, end), "</RESOURCE>\n"]
+    parts += [descriptor_element(descriptor, ids) for descriptor in descriptors]
+    return "".join((*parts, "</VOTABLE>\n"))
+
+
+def write_votable(
+    rows: Rows,
+    *,
+    serialization: Serialization = "BINARY2",
+    descriptors: Sequence[ServiceDescriptor] = (),
+    params: Sequence[InputParam] = (),
+) -> Iterator[bytes]:
+    """The document in pieces. A fault after the first row is told by a last INFO (DALI 5.4.2)."""
+    yield head(rows, params, serialization).encode()
+    end: list[Info] = []
+    if serialization == "TABLEDATA":
+        yield b"<TABLEDATA>\n"
+        yield from told(table_data(rows), end)
+        yield b"</TABLEDATA>"
+    else:
+        yield f'<{serialization}><STREAM encoding="base64">'.encode()
+        yield from base64_stream(told(binary(rows, serialization == "BINARY2"), end))
+        yield f"</STREAM></{serialization}>".encode()
+    if not end and rows.overflowed():
+        end = [status("OVERFLOW", f"The result was cut by {rows.limit}")]
+    yield tail(end, rows, descriptors).encode()
+
+
+def told(chunks: Iterable[bytes], end: list[Info]) -> Iterator[bytes]:
+    """The chunks; a fault on the way becomes an INFO in `end`."""
+    try:
+        yield from chunks
+    except ServiceFault as fault:
+        end.append(status("ERROR", str(fault)))
+
+
+def binary(rows: Rows, flags: bool) -> Iterator[bytes]:
+    return (encode_batch(rows.columns, batch, flags) for batch in slices(rows.batches))
+
+
+def table_data(rows: Rows) -> Iterator[bytes]:
+    return (rows_of_cells(rows.columns, batch) for batch in slices(rows.batches))
+
+
+def rows_of_cells(columns: Sequence[Column], batch: pa.RecordBatch) -> bytes:
+    parts: list[pa.Array | str] = []
+    for i, (column, array) in enumerate(zip(columns, batch.columns, strict=True)):
+        parts += ["</TD><TD>" if i else "<TR><TD>", cells(column, array)]
+    return joined([*parts, "</TD></TR>\n"], batch.num_rows)
+
+
+def cells(column: Column, array: pa.Array) -> pa.Array:
+    """Escaped text of every value; NULL is an empty cell (VOTable 1.4, 6)."""
+    text = texts(column, array)
+    if column.datatype in ("char", "unicodeChar"):
+        text = escaped(text)
+    elif column.datatype in ("float", "double") and not is_array(column):
+        text = pc.fill_null(text, "NaN")
+    return pc.fill_null(text, "") if text.null_count else text
+
+
+def escaped(text: pa.Array) -> pa.Array:
+    """`escape` for a whole column, which rarely needs it."""
+    if not pc.any(pc.match_substring_regex(text, rf"[&<>]|{FORBIDDEN}"), min_count=0).as_py():
+        return text
+    text = pc.replace_substring_regex(text, FORBIDDEN, "")
+    for plain, entity in (("&", "&amp;"), ("<", "&lt;"), (">", "&gt;")):
+        text = pc.replace_substring(text, plain, entity)
+    return text
+
+
+def error_document(message: str, fault: str = "", infos: Sequence[Info] = ()) -> bytes:
+    """A VOTable that only says what went wrong (DALI 5.2); the kind of fault comes as a second INFO."""
+    kind = [Info("FAULT", fault)] if fault else []
+    body = "".join(info_element(info) for info in (status("ERROR", message), *kind, *infos))
+    return f'{HEAD}<RESOURCE type="results">\n{body}</RESOURCE>\n</VOTABLE>\n'.encode()

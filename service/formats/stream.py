@@ -1,4 +1,4 @@
-"""What every writer gets: columns, Arrow batches, remarks; and the text of a value, made for whole columns."""
+"""What every writer gets: columns, Arrow batches and remarks; and the text of values, by whole columns."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ class Rows:
 
 
 def slices(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """The same rows in pieces of about SLICE_BYTES, so that memory and the first byte do not wait for more."""
+    """The same rows in pieces of about SLICE_BYTES, so that neither memory nor the first byte waits."""
     for batch in batches:
         if batch.num_rows == 0:
             continue

@@ -67,14 +67,12 @@ class CollectionConfig:
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", self.name):
             raise ValueError(f"[[collection]] name {self.name!r}: letters, digits, _ and - only")
         if self.reader != "auto" and self.reader.partition(":")[0] not in LAYOUTS:
-            raise ValueError(
-                f"[[collection]] {self.name}: unknown reader {self.reader!r}; allowed: auto, {', '.join(LAYOUTS)}"
-            )
+            allowed = ", ".join(("auto", *LAYOUTS))
+            raise ValueError(f"[[collection]] {self.name}: no reader {self.reader!r}; allowed: {allowed}")
         for column in self.columns:
             if column not in catalogue.COLUMNS:
-                raise ValueError(
-                    f"[[collection]] {self.name}: unknown column {column!r} in columns{_meant(column, catalogue.COLUMNS)}"
-                )
+                meant = _meant(column, catalogue.COLUMNS)
+                raise ValueError(f"[[collection]] {self.name}: columns has no {column!r}{meant}")
 
     @classmethod
     def from_table(cls, table: Mapping[str, object]) -> CollectionConfig:
@@ -116,7 +114,7 @@ class Entry:
 
 
 class Collection:
-    """Files and facts of one `[[collection]]`; `authority` makes publisher DIDs where the catalogue has none."""
+    """Files and facts of one `[[collection]]`; `authority` is for publisher DIDs of our making."""
 
     def __init__(self, config: CollectionConfig, base: Path, authority: str) -> None:
         self.config, self.authority = config, authority
@@ -252,10 +250,10 @@ class Collection:
 
 
 class _Tar:
-    """Members of a tar file, unpacked one by one when asked for, into a directory that goes with this object."""
+    """Members of a tar file, unpacked when asked for into a directory that goes with this object."""
 
     def __init__(self, path: Path) -> None:
-        self._file = tarfile.open(path)  # noqa: SIM115: kept open as long as the collection
+        self._file = tarfile.open(path)  # noqa: SIM115 (open as long as the collection)
         self._members = {member.name.removeprefix("./"): member for member in self._file if member.isfile()}
         self._unpacked = tempfile.TemporaryDirectory(prefix="doppel-")
         self._lock = threading.Lock()

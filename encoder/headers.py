@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from astropy.io import fits
-
-from encoder.readers.hdus import opened
+from encoder.readers.fits import Header, opened
 from encoder.spectrum import RefusedSpectrum
 
 ENDINGS = (".fits", ".fit", ".fts", ".fits.gz", ".dat", ".txt", ".csv", ".asc", ".ascii")
@@ -34,30 +33,29 @@ def _keywords(path: Path) -> dict[str, str]:
     """Facts of one file; none where it is no FITS file, since reading it will tell the reason."""
     try:
         with opened(path) as hdus:
-            headers = [hdu.header for hdu in hdus[:2]]
+            headers = [hdu.header for hdu in islice(hdus, 2)]
     except RefusedSpectrum:
         return {}
     facts = {fact: _first(headers, words) for fact, words in KEYWORDS.items()}
     return facts | _position(headers)
 
 
-def _first(headers: list[fits.Header], words: tuple[str, ...]) -> str:
-    values = (header[word] for word in words for header in headers if word in header)
-    return next((text for value in values if (text := str(value).strip())), "")
+def _first(headers: list[Header], words: tuple[str, ...]) -> str:
+    return next((text for word in words for header in headers if (text := header.words(word))), "")
 
 
-def _position(headers: list[fits.Header]) -> dict[str, str]:
+def _position(headers: list[Header]) -> dict[str, str]:
     """ICRS degrees from RA and DEC where the header says that they are degrees or J2000 sexagesimal."""
     for header in headers:
         if "RA" in header and "DEC" in header and _is_icrs(header):
-            ra, dec = _degrees(header["RA"], 15.0), _degrees(header["DEC"], 1.0)
+            ra, dec = _degrees(header.get("RA"), 15.0), _degrees(header.get("DEC"), 1.0)
             if ra is not None and dec is not None:
                 return {"ra_deg": repr(ra), "dec_deg": repr(dec)}
     return {}
 
 
-def _is_icrs(header: fits.Header) -> bool:
-    frame = str(header.get("RADESYS", header.get("RADECSYS", ""))).strip().upper()
+def _is_icrs(header: Header) -> bool:
+    frame = (header.words("RADESYS") or header.words("RADECSYS")).upper()
     return frame in ("ICRS", "FK5", "") and header.get("EQUINOX", 2000.0) in (
         2000,
         "J2000",

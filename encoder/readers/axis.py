@@ -52,10 +52,10 @@ def refractive_index(wave_vacuum: Float64) -> Float64:
 
 
 def air_to_vacuum(wave_air: Float64) -> Float64:
-    """Vacuum Å of air Å: solves vacuum = air * n(vacuum), which three rounds do to 1e-9 Å above 2000 Å."""
+    """Vacuum Å of air Å: solves vacuum = air * n(vacuum), which two rounds do to 1e-7 Å."""
     above = wave_air >= AIR_STARTS
     vacuum = wave_air[above]
-    for _ in range(3):
+    for _ in range(2):
         vacuum = wave_air[above] * refractive_index(vacuum)
     result = wave_air.copy()
     result[above] = vacuum
@@ -86,7 +86,7 @@ def ordered(raw: Raw, unit: str, medium: str | None) -> tuple[Float64, Float64, 
     if not placed.all():
         wave, flux, ivar, mask = wave[placed], flux[placed], ivar[placed], mask[placed]
     if mask.all():
-        raise RefusedSpectrum("no valid pixel")
+        raise RefusedSpectrum("no valid pixel: all are flagged, zero, not finite or without a usable error")
     flux = np.where(mask, 0.0, flux)
     ivar = np.where(mask, 0.0, ivar)
     wave, flux, ivar, mask = _ascending(wave, flux, ivar, mask)

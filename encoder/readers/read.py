@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from astropy.io import fits
-
 from encoder.readers import images, tables
 from encoder.readers.axis import Raw, ordered
-from encoder.readers.hdus import opened
+from encoder.readers.fits import FitsFile, opened
 from encoder.readers.recognise import recognise
 from encoder.readers.text import ascii_columns
 from encoder.spectrum import Facts, RefusedSpectrum, Spectrum
 
-FitsReader = Callable[[fits.HDUList, str, str], Raw]
+FitsReader = Callable[[FitsFile, str, str], Raw]
 
 FITS_LAYOUTS: dict[str, FitsReader] = {
     "image1d_linear": images.image1d_linear,
@@ -46,11 +44,10 @@ def read(path: Path, facts: Facts) -> Spectrum:
 
 def _raw(path: Path, layout: str, locator: str) -> Raw:
     kind, _, argument = layout.partition(":")
-    kind, semicolon, option = kind.partition(";")
     if kind == "ascii_columns":
         return ascii_columns(path, argument)
     reader = FITS_LAYOUTS.get(kind)
-    if reader is None or semicolon:
+    if reader is None:
         raise RefusedSpectrum(f"unknown layout {layout!r}; allowed: {', '.join(LAYOUTS)}")
     with opened(path) as hdus:
         return reader(hdus, argument, locator)

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
-from astropy.io import fits
-
-from encoder.readers.hdus import opened
+from encoder.readers.fits import FitsFile, Hdu, Header, opened
 from encoder.spectrum import RefusedSpectrum
 
 WAVE_NAMES = ("wave", "wavelength", "lambda", "lam", "wl", "spectral", "loglam", "log_wave", "wavelength_air")
@@ -29,35 +26,33 @@ def recognise(path: Path) -> str:
     return _of_text(start.decode("utf-8", errors="replace"))
 
 
-def _of_fits(hdus: fits.HDUList) -> str:
-    first = hdus[0].header
-    axes = [first.get(f"NAXIS{axis}", 0) for axis in range(1, first.get("NAXIS", 0) + 1)]
-    if axes:
-        return _of_image(first, axes)
-    found = [layout for hdu in hdus[1:] if isinstance(hdu, fits.BinTableHDU) and (layout := _of_table(hdu))]
+def _of_fits(hdus: FitsFile) -> str:
+    first = hdus[0]
+    if first.kind == "image":
+        return _of_image(first.header, first.shape)
+    found = [layout for hdu in hdus if hdu.kind == "table" and (layout := _of_table(hdu))]
     if not found:
         raise RefusedSpectrum("no HDU has columns that are known as wavelength and flux")
     return found[0]
 
 
-def _of_image(header: fits.Header, axes: list[int]) -> str:
-    if len(axes) == 2 and "COEFF0" in header and axes[1] == 5:
+def _of_image(header: Header, shape: tuple[int, ...]) -> str:
+    if len(shape) == 2 and "COEFF0" in header and shape[0] == 5:
         return "lamost_rows"
-    if max(axes[1:], default=1) == 1 and ("CDELT1" in header or "CD1_1" in header):
+    if max(shape[:-1], default=1) == 1 and ("CDELT1" in header or "CD1_1" in header):
         return "image1d_linear"
-    raise RefusedSpectrum(f"an image of shape {tuple(reversed(axes))} can be many things: name its layout")
+    raise RefusedSpectrum(f"an image of shape {shape} can be many things: name its layout")
 
 
-def _of_table(hdu: Any) -> str:
+def _of_table(hdu: Hdu) -> str:
     """The layout of a table, or empty where it is none of a spectrum."""
-    names = {str(name).lower(): str(name) for name in hdu.columns.names}
+    names = {name.lower(): name for name in hdu.columns()}
     wave, flux, error = (_one_of(names, known) for known in (WAVE_NAMES, FLUX_NAMES, ERROR_NAMES))
     if not wave or not flux:
         return ""
     shown = f"10**{wave}" if wave.lower() in LOG_NAMES else wave
     columns = ",".join(name for name in (shown, flux, error) if name)
-    kind = "bintable_vector" if _is_vector(hdu, flux) else "bintable_columns"
-    return f"{kind}:{columns}"
+    return f"{'bintable_vector' if hdu.is_vector(flux) else 'bintable_columns'}:{columns}"
 
 
 def _one_of(names: dict[str, str], known: tuple[str, ...]) -> str:
@@ -67,17 +62,12 @@ def _one_of(names: dict[str, str], known: tuple[str, ...]) -> str:
     return present[0] if present else ""
 
 
-def _is_vector(hdu: Any, name: str) -> bool:
-    return hdu.columns[name].array is not None and hdu.data[name].ndim > 1
-
-
 def _of_text(start: str) -> str:
     """Two or three columns of numbers, after at most a few lines of something else."""
-    lines = [line for line in start.splitlines()[:-1] if line.strip() and not line.lstrip().startswith("#")]
-    skip = 0
-    while skip < len(lines) and _count(lines[skip]) == 0:
-        skip += 1
-    columns = _count(lines[skip]) if skip < len(lines) else 0
+    lines = start.splitlines()[:-1]
+    counts = [_count(line) for line in lines]
+    skip = next((at for at, count in enumerate(counts) if count), len(lines))
+    columns = counts[skip] if skip < len(lines) else 0
     if columns not in (2, 3):
         raise RefusedSpectrum(f"text with {columns} columns of numbers: name its layout")
     numbers = ",".join(str(column) for column in range(columns))

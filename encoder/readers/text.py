@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 
 from encoder.readers.axis import Raw
-from encoder.readers.hdus import integer
+from encoder.readers.fits import integer
 from encoder.spectrum import RefusedSpectrum
 
 
 def ascii_columns(path: Path, argument: str) -> Raw:
-    """`wavelength,flux[,error]` by column number from 0, then `;skip=n` header lines; `#` starts a comment."""
+    """Columns `wavelength,flux[,error]` numbered from 0, `;skip=n` lines of header; `#` starts a comment."""
     columns, _, option = argument.partition(";")
     wanted = [integer(text, "column") for text in columns.split(",")]
     if len(wanted) not in (2, 3):

@@ -1,0 +1,190 @@
+"""What a release is made of, and its files: catalogue, vectors, models, what was refused, manifest."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from encoder.recipe import Recipe
+from index import manifest, rows
+from index.catalogue import tap_schema
+from index.engines.duckdb_catalogue import write_catalogue
+from index.metric import parse_space
+from index.vectors import VectorSet
+from registry_metadata import tables as published
+from registry_metadata.columns import Table, to_json
+
+FACTS = "internal.facts"
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """A row of a catalogue that could not be used, and why."""
+
+    collection: str
+    spectrum_id: str
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TrainedModel:
+    """A model's directory, its recipe, and what it made of the spectra."""
+
+    directory: Path
+    recipe: Recipe
+    embeddings: rows.Embeddings
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """All that a release is made of. `collections` are configuration tables with paths below `base`."""
+
+    words: rows.ArchiveWords
+    seen: Sequence[rows.Seen]
+    models: Sequence[TrainedModel]
+    refused: Sequence[Refusal] = ()
+    collections: Sequence[Mapping[str, Any]] = ()
+    base: Path = Path()
+
+
+def write_files(directory: Path, root: Path, content: Content) -> str:
+    """Everything of a release into an empty directory that will stand below `root`; its id."""
+    content = _in_sky_order(content)
+    tables = release_tables([model.recipe for model in content.models])
+    arrow = _arrow_tables(tables, content)
+    write_catalogue(directory / "catalogue.duckdb", tables, arrow)
+    (directory / "tables.json").write_text(to_json(tables), encoding="utf-8")
+    (directory / "collections.json").write_text(_collections_json(content, root), encoding="utf-8")
+    (directory / "refused.json").write_text(
+        json.dumps([asdict(refusal) for refusal in content.refused], indent=1, ensure_ascii=False),
+        encoding="utf-8",
+    )
+    for model in content.models:
+        _write_model(directory, model, content.seen)
+    contents = _content_hashes(directory, arrow, content.models)
+    release = manifest.release_id(contents)
+    told = manifest.Manifest(
+        release=release,
+        format=manifest.FORMAT_VERSION,
+        code=version("doppel"),
+        files=manifest.record_files(directory),
+        contents=contents,
+        rows={name: table.num_rows for name, table in arrow.items()},
+        models={model.recipe.name: model.recipe.model_id for model in content.models},
+    )
+    manifest.write_manifest(directory, told)
+    return release
+
+
+def _in_sky_order(content: Content) -> Content:
+    """The same content with the spectra in the order of their row numbers."""
+    order = rows.sky_order(content.seen)
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    models = [replace(model, embeddings=_moved(model.embeddings, place)) for model in content.models]
+    return replace(content, seen=[content.seen[old] for old in order], models=models)
+
+
+def _moved(embeddings: rows.Embeddings, place: NDArray[np.int64]) -> rows.Embeddings:
+    """Embeddings under new row numbers, in their order."""
+    of = place[embeddings.of]
+    order = np.argsort(of)
+    arrays = ("vectors", "sigmas", "labels", "lo68", "hi68", "lo90", "hi90", "anomaly")
+    return replace(
+        embeddings,
+        of=of[order],
+        reasons={int(place[old]): reason for old, reason in embeddings.reasons.items()},
+        **{name: getattr(embeddings, name)[order] for name in arrays},
+    )
+
+
+def release_tables(recipes: Sequence[Recipe]) -> tuple[Table, ...]:
+    """What a release with these models publishes; the models' tables stand after doppel.spectra."""
+    first, *others = published.tables()
+    models = [published.model_table(recipe.name, recipe.labels, recipe.latents) for recipe in recipes]
+    return (first, *models, *others)
+
+
+def _arrow_tables(tables: Sequence[Table], content: Content) -> dict[str, pa.Table]:
+    described = {table.name: table for table in tables}
+    counted = [(m.recipe, len(m.embeddings.of), _report_text(m.directory)) for m in content.models]
+    arrow = {
+        "doppel.spectra": rows.spectra_rows(described["doppel.spectra"], content.seen, content.words),
+        "ivoa.obscore": rows.obscore_rows(described["ivoa.obscore"], content.seen),
+        "doppel.models": rows.models_rows(described["doppel.models"], counted),
+        "doppel.latents": rows.latents_rows(described["doppel.latents"], [m.recipe for m in content.models]),
+        FACTS: rows.facts_rows(content.seen, {m.recipe.name: m.embeddings for m in content.models}),
+    }
+    for model in content.models:
+        name = f"doppel.{model.recipe.name}"
+        arrow[name] = rows.model_rows(described[name], model.recipe, content.seen, model.embeddings)
+    return arrow | tap_schema(tables)
+
+
+def _report_text(directory: Path) -> str:
+    """The report without what is long and for machines only."""
+    report = json.loads((directory / "report.json").read_text(encoding="utf-8"))
+    return json.dumps(
+        {name: value for name, value in report.items() if name != "repeat_distances"}, ensure_ascii=False
+    )
+
+
+def _collections_json(content: Content, root: Path) -> str:
+    """Where the originals are, from the directory of the releases on, so that both can move together."""
+    base = os.path.relpath(content.base, root)
+    return json.dumps(
+        {"base": base, "authority": content.words.authority, "collections": list(content.collections)},
+        indent=1,
+        ensure_ascii=False,
+    )
+
+
+def _write_model(directory: Path, model: TrainedModel, seen: Sequence[rows.Seen]) -> None:
+    name, embeddings = model.recipe.name, model.embeddings
+    shutil.copytree(model.directory, directory / "models" / name)
+    rank = _did_rank([one.facts.publisher_did for one in seen])
+    VectorSet.build(
+        directory / "vectors" / name,
+        embeddings.of,
+        embeddings.vectors,
+        rank[embeddings.of],
+        np.array([latent.scale for latent in model.recipe.latents]),
+        parse_space(model.recipe.default_preset, model.recipe),
+    )
+
+
+def _did_rank(dids: Sequence[str]) -> NDArray[np.int32]:
+    """The place of each DID among all, in order of code points."""
+    rank = np.empty(len(dids), np.int32)
+    rank[sorted(range(len(dids)), key=dids.__getitem__)] = np.arange(len(dids), dtype=np.int32)
+    return rank
+
+
+def _content_hashes(
+    directory: Path, arrow: Mapping[str, pa.Table], models: Sequence[TrainedModel]
+) -> dict[str, str]:
+    """Of what a release says, by table and vector set; a report's timings do not make another release."""
+    hashes = {
+        name: manifest.content_hash(table.drop_columns(["report"]) if name == "doppel.models" else table)
+        for name, table in arrow.items()
+    }
+    for model in models:
+        name = model.recipe.name
+        hashes[f"models/{name}/recipe.json"] = manifest.file_sha256(
+            directory / "models" / name / "recipe.json"
+        )
+        hashes[f"vectors/{name}"] = manifest.content_hash(
+            pa.table({"row": model.embeddings.of, "vector": list(model.embeddings.vectors)})
+        )
+    return hashes

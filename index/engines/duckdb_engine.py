@@ -1,0 +1,133 @@
+"""The embedded engine: one DuckDB in memory per open release, its catalogue attached read-only, Arrow out."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+import duckdb
+import pyarrow as pa
+
+from index.engines.watchdog import WATCHDOG, Watch
+
+BATCH_ROWS = 16_384
+
+
+class EngineError(Exception):
+    """The engine refused or failed; the message is the engine's own and meant for the log."""
+
+
+class EngineTimeout(EngineError):  # noqa: N818: what happened, as in TimeoutFault
+    """The statement ran longer than it was allowed to."""
+
+
+@dataclass(frozen=True, slots=True)
+class EngineLimits:
+    """What one engine may take of the machine."""
+
+    memory: str = "2GB"
+    threads: int = 2
+
+
+DEFAULT_LIMITS = EngineLimits()
+
+
+class DuckDBEngine:
+    """Runs checked SQL on the tables of one release, which are addressed as `release.<schema>.<table>`.
+
+    The catalogue is attached to an instance in memory, since uploads cannot be registered on a file that is
+    open read-only. Spilled data go to a temporary directory outside the release.
+    """
+
+    def __init__(self, catalogue: Path, limits: EngineLimits = DEFAULT_LIMITS) -> None:
+        self._spill = tempfile.TemporaryDirectory(prefix="doppel-")
+        self._database = duckdb.connect(":memory:", config=_settings(limits, self._spill.name))
+        try:
+            self._attach(catalogue)
+        except duckdb.Error as error:
+            self.close()
+            raise EngineError(f"cannot open {catalogue.name}: {error}") from error
+
+    def _attach(self, catalogue: Path) -> None:
+        path = str(catalogue).replace("'", "''")
+        self._database.execute(f"ATTACH '{path}' AS release (READ_ONLY)")
+        self._database.execute("SET enable_external_access = false")
+        self._database.execute("SET lock_configuration = true")
+
+    @contextmanager
+    def run(
+        self,
+        sql: str,
+        params: Sequence[object] = (),
+        tables: Mapping[str, pa.Table] | None = None,
+        timeout: float | None = None,
+    ) -> Iterator[pa.RecordBatchReader]:
+        """The answer as a stream of record batches; `tables` exist on this statement's cursor alone.
+
+        After `timeout` seconds the statement is interrupted, also while batches are read, and EngineTimeout
+        is raised; every other failure of the engine is an EngineError.
+        """
+        cursor = self._database.cursor()
+        expired = WATCHDOG.watch(cursor.interrupt, timeout)
+        try:
+            for name, table in (tables or {}).items():
+                cursor.register(name, table)
+            with _told(expired, timeout):
+                reader = cursor.sql(sql, params=list(params)).to_arrow_reader(BATCH_ROWS)
+            yield pa.RecordBatchReader.from_batches(reader.schema, _batches(reader, expired, timeout))
+        finally:
+            expired.cancel()
+            cursor.close()
+
+    def table(self, sql: str, params: Sequence[object] = ()) -> pa.Table:
+        """The whole answer at once, for questions of our own that are known to be small."""
+        with self.run(sql, params) as reader:
+            return reader.read_all()
+
+    def close(self) -> None:
+        """Ends the instance and removes what it spilled."""
+        self._database.close()
+        self._spill.cleanup()
+
+    def __enter__(self) -> DuckDBEngine:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _settings(limits: EngineLimits, spill: str) -> dict[str, str | bool | int]:
+    return {
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+        "python_enable_replacements": False,
+        "memory_limit": limits.memory,
+        "threads": limits.threads,
+        "temp_directory": spill,
+    }
+
+
+def _batches(reader: pa.RecordBatchReader, watch: Watch, timeout: float | None) -> Iterator[pa.RecordBatch]:
+    while True:
+        with _told(watch, timeout):
+            batch = next(reader, None)
+        if batch is None:
+            return
+        yield batch
+
+
+@contextmanager
+def _told(watch: Watch, timeout: float | None) -> Iterator[None]:
+    """Failures of the engine in our words; those of reading come as Arrow's errors."""
+    try:
+        yield
+    except (duckdb.Error, pa.ArrowException, OSError) as error:
+        if watch.expired:
+            raise EngineTimeout(f"the statement ran longer than {timeout:g} s") from error
+        raise EngineError(str(error)) from error

@@ -1,0 +1,334 @@
+"""Releases: immutable directories, published by one rename; and the handle that an open one is."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from encoder.recipe import Recipe
+from encoder.spectrum import Facts, Spectrum
+from index import manifest
+from index.content import Content, write_files
+from index.engines.duckdb_engine import DEFAULT_LIMITS, DuckDBEngine, EngineLimits
+from index.vectors import VectorSet
+from registry_metadata.columns import Table, from_json
+
+if TYPE_CHECKING:
+    from encoder.infer import Encoder
+
+    from encoder.collection import Collection
+
+CURRENT = "current"
+HISTORY = "published.txt"  # release ids in the order of publishing, for rollback
+INCOMING = ".incoming-"
+
+
+class ReleaseError(Exception):
+    """A release is not there, not sound or can not be written; the message is for people."""
+
+
+class Releases:
+    """The releases below one directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def list(self) -> list[str]:
+        """Ids of all releases, the oldest first."""
+        found = [
+            path
+            for path in self.root.glob("*")
+            if not path.is_symlink() and (path / manifest.MANIFEST).is_file()
+        ]
+        return [path.name for path in sorted(found, key=lambda path: path.stat().st_mtime_ns)]
+
+    def current(self) -> Path:
+        """Directory of the published release; ReleaseError where there is none."""
+        try:
+            return self.root / os.readlink(self.root / CURRENT)
+        except FileNotFoundError:
+            raise ReleaseError(f"no release is published in {self.root}; doppel build makes one") from None
+
+    def path(self, release: str) -> Path:
+        """Directory of a release; ReleaseError with those that exist."""
+        if release not in (known := self.list()):
+            raise ReleaseError(
+                f"no release {release!r} in {self.root}; there are: {', '.join(known) or 'none'}"
+            )
+        return self.root / release
+
+    def publish(self, release: str) -> None:
+        """Points `current` to the release by one rename."""
+        self.path(release)
+        with self._lock():
+            self._switch(release)
+            self._write_history([*self._history(), release])
+
+    def rollback(self) -> str:
+        """Publishes the release that was published before the current one; its id."""
+        with self._lock():
+            now, history = self.current().name, self._history()
+            last = max((place for place, name in enumerate(history) if name == now), default=len(history))
+            earlier = [
+                place
+                for place in range(last)
+                if history[place] != now and (self.root / history[place]).is_dir()
+            ]
+            if not earlier:
+                raise ReleaseError(f"no release was published before {now}")
+            self._switch(history[earlier[-1]])
+            self._write_history(history[: earlier[-1] + 1])
+            return history[earlier[-1]]
+
+    def verify(self, release: str) -> list[str]:
+        """What is wrong with it, one sentence each."""
+        return manifest.problems(self.path(release))
+
+    def write(self, content: Content) -> str:
+        """Adds a release, all or nothing, unpublished; its id. The same content is the same release."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        with self._lock():
+            self._sweep()
+            directory = Path(tempfile.mkdtemp(prefix=INCOMING, dir=self.root))
+            try:
+                release = write_files(directory, self.root, content)
+                self._take_in(directory, release)
+            finally:
+                shutil.rmtree(directory, ignore_errors=True)
+        return release
+
+    def _take_in(self, directory: Path, release: str) -> None:
+        target = self.root / release
+        if target.exists():
+            if not manifest.problems(target):
+                return
+            shutil.rmtree(target)
+        directory.chmod(0o755)
+        manifest.sync_tree(directory)
+        directory.rename(target)
+        _sync(self.root)
+
+    def _sweep(self) -> None:
+        """Removes what a killed build left behind; the lock says that nobody writes it now."""
+        for path in self.root.glob(f"{INCOMING}*"):
+            shutil.rmtree(path, ignore_errors=True)
+
+    def _switch(self, release: str) -> None:
+        temporary = self.root / f".{CURRENT}"
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(release)
+        temporary.replace(self.root / CURRENT)
+        _sync(self.root)
+
+    def _history(self) -> list[str]:
+        path = self.root / HISTORY
+        return path.read_text(encoding="ascii").split() if path.exists() else []
+
+    def _write_history(self, names: Iterable[str]) -> None:
+        temporary = self.root / f".{HISTORY}"
+        temporary.write_text("".join(f"{name}\n" for name in names), encoding="ascii")
+        temporary.replace(self.root / HISTORY)
+
+    @contextmanager
+    def _lock(self) -> Iterator[None]:
+        """One writer at a time, also between processes."""
+        with (self.root / ".lock").open("w") as stream:
+            fcntl.flock(stream, fcntl.LOCK_EX)
+            yield
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+class Model:
+    """One model of an open release; index and network are opened when first asked for."""
+
+    def __init__(self, release: Path, name: str) -> None:
+        self.name = name
+        self.directory = release / "models" / name
+        self.recipe = Recipe.read(self.directory / "recipe.json")
+        self._vectors = release / "vectors" / name
+
+    @cached_property
+    def vectors(self) -> VectorSet:
+        return VectorSet.open(self._vectors)
+
+    @cached_property
+    def encoder(self) -> Encoder:
+        from encoder.infer import Encoder
+
+        return Encoder.open(self.directory)
+
+    @cached_property
+    def report(self) -> Mapping[str, Any]:
+        """The evaluation, as `doppel evaluate` shows it."""
+        told: dict[str, Any] = json.loads((self.directory / "report.json").read_text(encoding="utf-8"))
+        return told
+
+    def repeat_distances(self, preset: str) -> NDArray[np.float64]:
+        """Ascending distances between spectra of one object under a preset; empty where none are known."""
+        return np.array(self.report.get("repeat_distances", {}).get(preset, ()), np.float64)
+
+
+class OpenRelease:
+    """A release in use: its tables, models, engine, and the way from identifiers to rows and files."""
+
+    def __init__(self, path: Path, limits: EngineLimits = DEFAULT_LIMITS) -> None:
+        self.path = path
+        self.manifest = manifest.Manifest.read(path)
+        self.id = self.manifest.release
+        self.tables: Mapping[str, Table] = {
+            table.name: table for table in from_json((path / "tables.json").read_text(encoding="utf-8"))
+        }
+        self.models: Mapping[str, Model] = {
+            table.model: Model(path, table.model) for table in self.tables.values() if table.model
+        }
+        self.engine = DuckDBEngine(path / "catalogue.duckdb", limits)
+        self._dids = self._all_dids()
+        self._rows = {did: row for row, did in enumerate(self._dids)}
+
+    @classmethod
+    def open(cls, path: Path, limits: EngineLimits = DEFAULT_LIMITS) -> OpenRelease:
+        """ReleaseError where the directory is not a release, or one of another format."""
+        try:
+            told = manifest.Manifest.read(path)
+        except (OSError, ValueError, TypeError) as error:
+            raise ReleaseError(f"{path} is not a release: {error}") from error
+        if told.format != manifest.FORMAT_VERSION:
+            raise ReleaseError(
+                f"{path} has format {told.format}, this program reads {manifest.FORMAT_VERSION}"
+            )
+        return cls(path, limits)
+
+    def _all_dids(self) -> list[str]:
+        table = self.engine.table("SELECT publisher_did FROM release.internal.facts ORDER BY row_number")
+        dids: list[str] = table.column(0).to_pylist()
+        return dids
+
+    def __len__(self) -> int:
+        return len(self._dids)
+
+    def row_of(self, did: str) -> int | None:
+        """The row of a publisher DID; a space is also read as the plus sign that it may have been."""
+        return self._rows.get(did, self._rows.get(did.replace(" ", "+")))
+
+    def rows_of(self, dids: Iterable[str]) -> list[int | None]:
+        return [self.row_of(did) for did in dids]
+
+    def did_of(self, row: int) -> str:
+        return self._dids[row]
+
+    def facts_of(self, row: int) -> Facts:
+        """What the archive states about the spectrum in this row."""
+        return Facts(**json.loads(self._internal(row)[0]))
+
+    def facts(self, row: int) -> dict[str, object]:
+        """The same as a dictionary, the labels beside the rest."""
+        told = asdict(self.facts_of(row))
+        labels: dict[str, object] = told.pop("labels")
+        return told | labels
+
+    def no_embedding(self, row: int, model: str) -> str | None:
+        """Why the model left this spectrum out; None where it did not."""
+        reasons: dict[str, str] = json.loads(self._internal(row)[1])
+        return reasons.get(model)
+
+    def _internal(self, row: int) -> tuple[str, str]:
+        sql = "SELECT facts, reasons FROM release.internal.facts WHERE row_number = ?"
+        facts, reasons = self.engine.table(sql, [row]).columns
+        return facts[0].as_py(), reasons[0].as_py()
+
+    @cached_property
+    def collections(self) -> Mapping[str, Collection]:
+        """The collections that the release was built from, where they lie now."""
+        from encoder.collection import Collection, CollectionConfig
+
+        told = json.loads((self.path / "collections.json").read_text(encoding="utf-8"))
+        base = (self.path.parent / told["base"]).resolve()
+        return {
+            section["name"]: Collection.from_config(
+                CollectionConfig.from_table(section), base, told["authority"]
+            )
+            for section in told["collections"]
+        }
+
+    def spectrum(self, row: int) -> Spectrum:
+        """The pixels, from the original file; RefusedSpectrum where it can no longer be read."""
+        facts = self.facts_of(row)
+        return self.collections[facts.collection].load(facts)
+
+    def original(self, row: int) -> Path:
+        """The original file."""
+        facts = self.facts_of(row)
+        return self.collections[facts.collection].original(facts)
+
+    def close(self) -> None:
+        self.engine.close()
+
+
+class ReleaseHolder:
+    """Hands out the published release; a request keeps the one it began with until it ends."""
+
+    def __init__(self, releases: Releases, limits: EngineLimits = DEFAULT_LIMITS) -> None:
+        self._releases, self._limits = releases, limits
+        self._lock = threading.Lock()
+        self._opening = threading.Lock()
+        self._users: dict[str, int] = {}
+        self._release = OpenRelease.open(releases.current(), limits)
+
+    @contextmanager
+    def pin(self) -> Iterator[OpenRelease]:
+        """The release as it is now, kept open until the block ends."""
+        with self._lock:
+            release = self._release
+            self._users[release.id] = self._users.get(release.id, 0) + 1
+        try:
+            yield release
+        finally:
+            self._give_back(release)
+
+    def _give_back(self, release: OpenRelease) -> None:
+        with self._lock:
+            self._users[release.id] -= 1
+            last = not self._users[release.id] and release is not self._release
+        if last:
+            release.close()
+
+    def refresh(self) -> bool:
+        """Changes over to the release published now; whether there was another. Requests go on meanwhile."""
+        with self._opening:
+            path = self._releases.current()
+            if path.name == self._release.id:
+                return False
+            opened = OpenRelease.open(path, self._limits)
+            with self._lock:
+                old, self._release = self._release, opened
+                idle = not self._users.get(old.id)
+            if idle:
+                old.close()
+            return True
+
+    def close(self) -> None:
+        """Closes the release in use; those pinned close with their last user."""
+        with self._lock:
+            idle = not self._users.get(self._release.id)
+        if idle:
+            self._release.close()

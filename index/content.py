@@ -48,9 +48,11 @@ class TrainedModel:
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """All that a release is made of. `collections` are configuration tables with paths below `base`."""
+    """All that a release is made of. `collections` are configuration tables with paths below `base`; `words`
+    are what the collections say of themselves, by name."""
 
-    words: rows.ArchiveWords
+    authority: str
+    words: Mapping[str, rows.Words]
     seen: Sequence[rows.Seen]
     models: Sequence[TrainedModel]
     refused: Sequence[Refusal] = ()
@@ -144,7 +146,7 @@ def _collections_json(content: Content, root: Path) -> str:
     """Where the originals are, from the directory of the releases on, so that both can move together."""
     base = os.path.relpath(content.base, root)
     return json.dumps(
-        {"base": base, "authority": content.words.authority, "collections": list(content.collections)},
+        {"base": base, "authority": content.authority, "collections": list(content.collections)},
         indent=1,
         ensure_ascii=False,
     )

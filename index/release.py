@@ -8,7 +8,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cached_property
@@ -46,7 +46,7 @@ class Releases:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    def list(self) -> list[str]:
+    def list(self) -> Sequence[str]:
         """Ids of all releases, the oldest first."""
         found = [
             path
@@ -93,7 +93,7 @@ class Releases:
             self._write_history(history[: earlier[-1] + 1])
             return history[earlier[-1]]
 
-    def verify(self, release: str) -> list[str]:
+    def verify(self, release: str) -> Sequence[str]:
         """What is wrong with it, one sentence each."""
         return manifest.problems(self.path(release))
 
@@ -133,7 +133,7 @@ class Releases:
         temporary.replace(self.root / CURRENT)
         _sync(self.root)
 
-    def _history(self) -> list[str]:
+    def _history(self) -> Sequence[str]:
         path = self.root / HISTORY
         return path.read_text(encoding="ascii").split() if path.exists() else []
 

@@ -57,10 +57,9 @@ class Embeddings:
 
 
 @dataclass(frozen=True, slots=True)
-class ArchiveWords:
-    """What the archive as a whole says of itself in every row."""
+class Words:
+    """What a collection says of itself in every row."""
 
-    authority: str
     publisher: str
     creator: str | None = None
     published: str | None = None  # ISO 8601 date
@@ -79,9 +78,11 @@ def sky_order(seen: Sequence[Seen]) -> list[int]:
     return sorted(range(len(seen)), key=key)
 
 
-def spectra_rows(table: Table, seen: Sequence[Seen], words: ArchiveWords) -> pa.Table:
+def spectra_rows(table: Table, seen: Sequence[Seen], words: Mapping[str, Words]) -> pa.Table:
     """doppel.spectra; the row number is the place in `seen`."""
-    rows = [{"row_number": row, **_spectrum(one, words)} for row, one in enumerate(seen)]
+    rows = [
+        {"row_number": row, **_spectrum(one, words[one.facts.collection])} for row, one in enumerate(seen)
+    ]
     return pa.Table.from_pylist(rows, schema=arrow_schema(table))
 
 
@@ -188,7 +189,7 @@ def latents_rows(table: Table, recipes: Sequence[Recipe]) -> pa.Table:
 
 
 def product_url(did: str, suffix: str) -> str:
-    """`/spectra/ivo%3A%2F%2F….vot`, below the service's base URL; the DID fully encoded (SSA 1.1, 4.2.5.1)."""
+    """`/spectra/ivo%3A%2F%2F….vot`, below the base URL; the DID fully encoded (SSA 1.1, 4.2.5.1)."""
     return f"/spectra/{quote(did, safe='')}{suffix}"
 
 
@@ -197,7 +198,7 @@ def links_url(did: str) -> str:
     return f"/datalink/links?ID={quote(did, safe='')}"
 
 
-def _spectrum(seen: Seen, words: ArchiveWords) -> dict[str, object]:
+def _spectrum(seen: Seen, words: Words) -> dict[str, object]:
     facts = seen.facts
     return {
         **_access(seen),
@@ -233,7 +234,7 @@ def _title(facts: Facts) -> str:
     return f"{facts.object or facts.spectrum_id} ({facts.collection})"
 
 
-def _identity(facts: Facts, words: ArchiveWords) -> dict[str, object]:
+def _identity(facts: Facts, words: Words) -> dict[str, object]:
     return {
         "ssa_dstitle": _title(facts),
         "ssa_pdate": words.published,

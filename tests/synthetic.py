@@ -10,7 +10,7 @@ import numpy as np
 from encoder.recipe import GridSpec, Label, Latent, Recipe
 from encoder.spectrum import Facts
 from index.content import Content, Refusal, TrainedModel
-from index.rows import ArchiveWords, Embeddings, Seen
+from index.rows import Embeddings, Seen, Words
 
 LABELS = (
     Label("teff", "K", "phys.temperature.effective", "Effective temperature"),
@@ -129,5 +129,6 @@ def content(directory: Path, n: int = 300) -> Content:
         TrainedModel(model_directory(directory / model.name, model), model, embeddings(spectra, model, seed))
         for seed, model in enumerate([recipe("optical"), recipe("halpha", intrinsic=3)], start=11)
     ]
+    words = {name: Words("Doppel tests") for name in ("first", "second")}
     refused = [Refusal("first", "syn-9999", "spectra/syn-9999.fits", "no valid pixel")]
-    return Content(ArchiveWords("doppel.example", "Doppel tests"), spectra, models, refused, (), directory)
+    return Content("doppel.example", words, spectra, models, refused, (), directory)

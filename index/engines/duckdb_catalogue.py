@@ -46,13 +46,13 @@ def write_catalogue(path: Path, tables: Sequence[Table], content: Mapping[str, p
 
 def _create(name: str, table: Table | None) -> str:
     if table is None:
-        return f"CREATE TABLE {_name(name)} AS FROM incoming"  # noqa: S608: our own names, quoted
+        return f"CREATE TABLE {_name(name)} AS FROM incoming"
     columns = [
         f"CAST({_name(column.name)} AS {sql_type(column)}) AS {_name(column.name)}"
         for column in table.columns
     ]
     hidden = [ROW_NUMBER] if table.has_rows else []
-    return f"CREATE TABLE {_name(name)} AS SELECT {', '.join(hidden + columns)} FROM incoming"  # noqa: S608: our own names, quoted
+    return f"CREATE TABLE {_name(name)} AS SELECT {', '.join(hidden + columns)} FROM incoming"  # noqa: S608 (our own names, quoted)
 
 
 def _name(dotted: str) -> str:

@@ -21,7 +21,7 @@ class EngineError(Exception):
     """The engine refused or failed; the message is the engine's own and meant for the log."""
 
 
-class EngineTimeout(EngineError):  # noqa: N818: what happened, as in TimeoutFault
+class EngineTimeout(EngineError):  # noqa: N818 (a word of the contract)
     """The statement ran longer than it was allowed to."""
 
 
@@ -102,7 +102,7 @@ class DuckDBEngine:
         self.close()
 
 
-def _settings(limits: EngineLimits, spill: str) -> dict[str, str | bool | int]:
+def _settings(limits: EngineLimits, spill: str) -> dict[str, str | bool | int | float | list[str]]:
     return {
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,

@@ -1,0 +1,218 @@
+"""Releases: all or nothing, checked to the byte, switched and rolled back, one handle per request."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from index import manifest
+from index.content import Content
+from index.release import OpenRelease, ReleaseError, ReleaseHolder, Releases
+from tests import synthetic
+
+
+@pytest.fixture(scope="module")
+def contents(tmp_path_factory: pytest.TempPathFactory) -> tuple[Content, Content]:
+    """Two small contents that differ."""
+    root = tmp_path_factory.mktemp("contents")
+    return synthetic.content(root / "a", n=40), synthetic.content(root / "b", n=30)
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Releases:
+    return Releases(tmp_path / "releases")
+
+
+@pytest.fixture
+def two(archive: Releases, contents: tuple[Content, Content]) -> tuple[str, str]:
+    """Ids of two releases; the second is published, the first before it."""
+    first, second = (archive.write(content) for content in contents)
+    archive.publish(first)
+    archive.publish(second)
+    return first, second
+
+
+def test_same_content_is_same_release(
+    archive: Releases, tmp_path: Path, contents: tuple[Content, Content]
+) -> None:
+    again = synthetic.content(tmp_path / "again", n=40)
+    assert archive.write(contents[0]) == archive.write(again)
+    assert len(archive.list()) == 1
+
+
+def test_order_of_reading_does_not_change_the_release(
+    archive: Releases, contents: tuple[Content, Content]
+) -> None:
+    content = contents[0]
+    n = len(content.seen)
+    models = [
+        replace(
+            model,
+            embeddings=replace(
+                model.embeddings,
+                of=n - 1 - model.embeddings.of,
+                reasons={n - 1 - row: reason for row, reason in model.embeddings.reasons.items()},
+            ),
+        )
+        for model in content.models
+    ]
+    backwards = replace(content, seen=list(reversed(content.seen)), models=models)
+    assert archive.write(backwards) == archive.write(content)
+
+
+def test_every_flipped_byte_is_found(archive: Releases, contents: tuple[Content, Content]) -> None:
+    directory = archive.root / archive.write(contents[1])
+    names = sorted(path for path in directory.rglob("*") if path.is_file())
+    assert len(names) > 10
+    draw = np.random.default_rng(3)
+    for path in names:
+        sound = path.read_bytes()
+        place = int(draw.integers(len(sound)))
+        path.write_bytes(sound[:place] + bytes([sound[place] ^ 1]) + sound[place + 1 :])
+        assert archive.verify(directory.name), f"a change of {path.name} at {place} was not noticed"
+        path.write_bytes(sound)
+    assert not archive.verify(directory.name)
+
+
+def test_missing_and_additional_files_are_found(archive: Releases, contents: tuple[Content, Content]) -> None:
+    directory = archive.root / archive.write(contents[1])
+    (directory / "refused.json").rename(directory / "other.json")
+    assert archive.verify(directory.name) == ["refused.json is missing", "other.json is not in the manifest"]
+
+
+def test_publish_and_roll_back(archive: Releases, two: tuple[str, str]) -> None:
+    assert archive.current().name == two[1]
+    assert archive.rollback() == two[0]
+    assert archive.current().name == two[0]
+    with pytest.raises(ReleaseError, match="no release was published before"):
+        archive.rollback()
+
+
+def test_rollback_after_a_switch_that_was_killed_before_it_was_noted(
+    archive: Releases, two: tuple[str, str]
+) -> None:
+    (archive.root / "published.txt").write_text(f"{two[0]}\n", encoding="ascii")
+    assert archive.rollback() == two[0]
+
+
+def test_unknown_release_is_refused_with_those_that_exist(archive: Releases, two: tuple[str, str]) -> None:
+    with pytest.raises(ReleaseError, match=f"no release 'nope'.*{two[0]}"):
+        archive.publish("nope")
+
+
+def test_nothing_published_says_what_to_do(archive: Releases) -> None:
+    with pytest.raises(ReleaseError, match="doppel build"):
+        archive.current()
+
+
+def test_what_a_killed_write_left_is_swept(archive: Releases, contents: tuple[Content, Content]) -> None:
+    left = archive.root / ".incoming-dead"
+    left.mkdir(parents=True)
+    (left / "catalogue.duckdb").write_bytes(b"half")
+    release = archive.write(contents[1])
+    assert not left.exists()
+    assert archive.list() == [release]
+
+
+def test_a_damaged_release_is_written_anew(archive: Releases, contents: tuple[Content, Content]) -> None:
+    release = archive.write(contents[1])
+    (archive.root / release / "tables.json").write_text("[]", encoding="utf-8")
+    assert archive.write(contents[1]) == release
+    assert not archive.verify(release)
+
+
+def test_another_format_is_not_opened(archive: Releases, contents: tuple[Content, Content]) -> None:
+    directory = archive.root / archive.write(contents[1])
+    told = manifest.Manifest.read(directory)
+    manifest.write_manifest(directory, replace(told, format=99))
+    with pytest.raises(ReleaseError, match="format 99"):
+        OpenRelease.open(directory)
+    shutil.rmtree(directory)
+    with pytest.raises(ReleaseError, match="is not a release"):
+        OpenRelease.open(directory)
+
+
+def test_rows_agree_between_tables_vectors_and_identifiers(release: OpenRelease) -> None:
+    table = release.engine.table(
+        "SELECT m.row_number, m.ssa_pubdid, m.embedding FROM release.doppel.optical AS m "
+        "JOIN release.doppel.spectra AS s ON s.row_number = m.row_number AND s.ssa_pubdid = m.ssa_pubdid "
+        "JOIN release.ivoa.obscore AS o ON o.row_number = m.row_number AND o.obs_publisher_did = m.ssa_pubdid"
+    )
+    assert table.num_rows == len(release.models["optical"].vectors)
+    for row, did, vector in zip(*(column.to_pylist() for column in table.columns), strict=True):
+        assert release.row_of(did) == row
+        assert release.did_of(row) == did
+        found = release.models["optical"].vectors.vector(row)
+        assert found is not None
+        np.testing.assert_array_equal(found, np.array(vector, np.float32))
+
+
+def test_plus_sign_that_became_a_space_is_found(release: OpenRelease) -> None:
+    did = next(did for did in map(release.did_of, range(len(release))) if "+" in did)
+    assert release.row_of(did.replace("+", " ")) == release.row_of(did)
+    assert release.row_of("ivo://nobody/nothing?1") is None
+
+
+def test_spectrum_outside_the_grid_says_why(release: OpenRelease) -> None:
+    rows = [row for row in range(len(release)) if release.models["optical"].vectors.vector(row) is None]
+    assert rows
+    for row in rows:
+        assert release.no_embedding(row, "optical") == "covers 31 % of 3800–7000 Å, needs 50 %"
+
+
+def test_rows_are_in_zones_of_the_sky(release: OpenRelease) -> None:
+    table = release.engine.table("SELECT dec FROM release.doppel.spectra ORDER BY row_number")
+    zones = [np.floor(2 * dec) if dec is not None else np.inf for dec in table.column(0).to_pylist()]
+    assert zones == sorted(zones)
+
+
+@pytest.fixture
+def holder(archive: Releases, two: tuple[str, str]) -> Iterator[ReleaseHolder]:
+    held = ReleaseHolder(archive)
+    yield held
+    held.close()
+
+
+def test_a_request_keeps_the_release_it_began_with(
+    archive: Releases, two: tuple[str, str], holder: ReleaseHolder
+) -> None:
+    with holder.pin() as old:
+        archive.publish(two[0])
+        assert holder.refresh()
+        with holder.pin() as new:
+            assert (old.id, new.id) == (two[1], two[0])
+        assert old.engine.table("SELECT COUNT(*) FROM release.doppel.spectra").column(0)[0].as_py() == 30
+    assert not holder.refresh()
+
+
+def test_publishing_while_serving_fails_no_request(
+    archive: Releases, two: tuple[str, str], holder: ReleaseHolder
+) -> None:
+    stop, seen, failures = threading.Event(), set(), []
+
+    def ask() -> None:
+        while not stop.is_set():
+            try:
+                with holder.pin() as release:
+                    count = release.engine.table("SELECT COUNT(*) FROM release.doppel.spectra")
+                    seen.add((release.id, count.column(0)[0].as_py()))
+            except Exception as error:  # the test is that there is none of any kind
+                failures.append(error)
+
+    askers = [threading.Thread(target=ask) for _ in range(4)]
+    for asker in askers:
+        asker.start()
+    for turn in range(6):
+        archive.publish(two[turn % 2])
+        holder.refresh()
+    stop.set()
+    for asker in askers:
+        asker.join()
+    assert not failures
+    assert seen <= {(two[0], 40), (two[1], 30)}

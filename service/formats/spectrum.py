@@ -159,7 +159,7 @@ def frame(facts: Facts) -> str | None:
 # --- VOTable ---
 
 
-def write_votable(spectrum: Spectrum, *, publisher: str = "", serialization: str = "tabledata") -> bytes:
+def write_votable(spectrum: Spectrum, *, publisher: str = "", serialization: str = "binary2") -> bytes:
     """A document of the Spectrum data model; `serialization` is tabledata or binary2 (VOTable 1.4)."""
     root = ET.Element(
         "VOTABLE",
@@ -338,8 +338,16 @@ def _describe(header: Any, spectrum: Spectrum, publisher: str) -> None:
         value = item.of(spectrum.facts)
         claimed = item.key == "TELESCOP" and value in CLAIMED_TELESCOPES
         if item.key and value is not None and value != "" and not claimed:
-            header[item.key] = (_ascii(value) if isinstance(value, str) else value, item.name)
+            header[item.key] = _card(value, item.name)
     header["RADESYS"] = ("ICRS", "frame of RA and DEC")
+
+
+def _card(value: Any, comment: str) -> Any:
+    """The value with its comment where an 80-character card has room for both."""
+    if not isinstance(value, str):
+        return value, comment
+    text = _ascii(value)
+    return text if len(text) + len(comment) > 60 else (text, comment)
 
 
 def _ascii(text: str) -> str:

@@ -1,0 +1,107 @@
+"""Service descriptors that turn a result with identifiers into links and likeness (DataLink 1.1, 4)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from index.release import OpenRelease
+from registry_metadata.columns import Column
+from service.formats.votable import InputParam, ServiceDescriptor
+
+DATALINK = "ivo://ivoa.net/std/DataLink#links-1.1"
+SODA = "ivo://ivoa.net/std/SODA#sync-1.0"
+DATALINK_TYPE = "application/x-votable+xml;content=datalink"
+VOTABLE_TYPE = "application/x-votable+xml"
+MAX_NEIGHBOURS = 1000
+DEFAULT_NEIGHBOURS = 20
+
+
+class Described(Protocol):
+    """As much of a result's column as matters here."""
+
+    @property
+    def column(self) -> Column: ...
+    @property
+    def did(self) -> bool: ...
+
+
+def descriptors(columns: Sequence[Described], base_url: str, release: OpenRelease) -> list[ServiceDescriptor]:
+    """For every column with publisher DIDs, under whatever name: its links and its likes."""
+    names = [column.column.name for column in columns if column.did]
+    found: list[ServiceDescriptor] = []
+    for number, name in enumerate(dict.fromkeys(names), 1):
+        tail = "" if number == 1 else f"_{number}"
+        found.append(links(base_url, name, f"links{tail}"))
+        found.append(similar(base_url, name, release, f"similar{tail}"))
+    return found
+
+
+def links(base_url: str, ref: str, id_: str = "links") -> ServiceDescriptor:
+    """The {links} service for the identifiers in the column `ref`."""
+    return ServiceDescriptor(
+        id=id_,
+        name="DataLink",
+        description="What there is for a spectrum: formats, the original file, a preview, similar spectra",
+        access_url=f"{base_url}/datalink/links",
+        standard_id=DATALINK,
+        content_type=DATALINK_TYPE,
+        params=(identifier(ref),),
+    )
+
+
+def identifier(ref: str | None = None, value: str = "") -> InputParam:
+    """The PARAM named ID: taken from a column, or fixed."""
+    return InputParam(
+        "ID",
+        value=value,
+        ref=ref,
+        ucd="meta.id;meta.main",
+        description="Publisher's identifier of the spectrum",
+    )
+
+
+def similar(base_url: str, ref: str, release: OpenRelease, id_: str = "similar") -> ServiceDescriptor:
+    """The search for spectra like those in the column `ref` (CHECKLIST L35): no standard has it yet."""
+    return ServiceDescriptor(
+        id=id_,
+        name="Similar spectra",
+        description="Spectra that are physically most alike, nearest first, with their distance",
+        access_url=f"{base_url}/similar_to",
+        content_type=VOTABLE_TYPE,
+        params=(identifier(ref), *similar_params(release)),
+    )
+
+
+def similar_params(release: OpenRelease) -> tuple[InputParam, ...]:
+    """What a user may say about the search."""
+    return (
+        InputParam(
+            "TOP",
+            datatype="int",
+            arraysize=None,
+            ucd="meta.number",
+            description=f"How many neighbours; {DEFAULT_NEIGHBOURS} if left empty",
+            minimum="1",
+            maximum=str(MAX_NEIGHBOURS),
+        ),
+        InputParam(
+            "SPACE",
+            ucd="meta.code",
+            description="What alike means: a preset of the default model, or model:preset",
+            options=spaces(release),
+        ),
+        InputParam(
+            "RESPONSEFORMAT",
+            ucd="meta.code.mime",
+            description="Format of the answer; VOTable if left empty",
+            options=("votable", "csv", "json", "html"),
+        ),
+    )
+
+
+def spaces(release: OpenRelease) -> tuple[str, ...]:
+    """Presets of the default model, then every `model:preset`."""
+    models = list(release.models.values())
+    first = tuple(models[0].recipe.presets) if models else ()
+    return (*first, *(f"{model.name}:{preset}" for model in models for preset in model.recipe.presets))

@@ -1,4 +1,4 @@
-"""Documents on their way to the client: made in a thread, streamed, compressed when asked, closed at the end."""
+"""Documents on their way to the client: made in a thread, streamed, packed when asked, closed at the end."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def respond(request: Request, work: Work) -> Response:
 
 def _begin(request: Request, work: Work, stack: ExitStack) -> Response:
     document = work(stack)
-    headers = {"Vary": "Accept-Encoding", **document.headers}
+    headers = {"Content-Type": document.media_type, "Vary": "Accept-Encoding", **document.headers}
     if document.filename:
         headers["Content-Disposition"] = f'inline; filename="{document.filename}"'
     first, more = first_pieces(document.chunks)
@@ -57,7 +57,7 @@ def _begin(request: Request, work: Work, stack: ExitStack) -> Response:
     if not more:
         stack.close()
         body = first if coding is None else b"".join(packed(iter([first]), coding))
-        return Response(body, document.status, headers, document.media_type)
+        return Response(body, document.status, headers)
     pieces = chain([first], document.chunks)
     chunks = pieces if coding is None else packed(pieces, coding)
     return Stream(chunks, stack, document, headers)
@@ -80,7 +80,7 @@ class Stream(StreamingResponse):
     def __init__(
         self, chunks: Iterator[bytes], stack: ExitStack, document: Document, headers: Mapping[str, str]
     ) -> None:
-        super().__init__(chunks, document.status, headers, document.media_type)
+        super().__init__(chunks, document.status, headers)
         self.stack = stack
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

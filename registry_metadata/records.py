@@ -1,0 +1,155 @@
+"""What the service declares of itself: the capabilities document (VOSI 1.1, TAPRegExt 1.0)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from vo_models.tapregext.models import Language, TableAccess
+    from vo_models.voresource.models import Capability, Interface
+
+ADQL_FEATURES = "ivo://ivoa.net/std/tapregext#features-"
+OBSCORE = (
+    ("ObsCore-1.0", "ivo://ivoa.net/std/ObsCore/v1.0"),
+    ("ObsCore-1.1", "ivo://ivoa.net/std/ObsCore#core-1.1"),
+)
+LANGUAGE = "The Astronomical Data Query Language: SQL with geometry on the sky, and similarity of spectra."
+
+
+@dataclass(frozen=True, slots=True)
+class Feature:
+    """An optional part of ADQL, or a function of ours: `kind` is a word of TAPRegExt or a full URI."""
+
+    kind: str
+    form: str
+    description: str = ""
+
+    @property
+    def uri(self) -> str:
+        return self.kind if "://" in self.kind else ADQL_FEATURES + self.kind
+
+
+STANDARD_FEATURES: tuple[Feature, ...] = (
+    *(
+        Feature("adqlgeo", form)
+        for form in (
+            "AREA", "BOX", "CENTROID", "CIRCLE", "CONTAINS", "COORD1", "COORD2", "COORDSYS", "DISTANCE",
+            "INTERSECTS", "POINT", "POLYGON", "REGION",
+        )
+    ),
+    *(Feature("adql-string", form) for form in ("LOWER", "UPPER", "ILIKE")),
+    *(Feature("adql-sets", form) for form in ("UNION", "EXCEPT", "INTERSECT")),
+    Feature("adql-common-table", "WITH"),
+    Feature("adql-type", "CAST"),
+    Feature("adql-unit", "IN_UNIT"),
+    Feature("adql-offset", "OFFSET"),
+    Feature("adql-conditional", "COALESCE"),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFormat:
+    media_type: str
+    aliases: tuple[str, ...] = ()
+    ivo_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TapFacts:
+    """The limits and abilities of a TAP service; seconds, rows and bytes of an anonymous client."""
+
+    url: str
+    features: Sequence[Feature]
+    formats: Sequence[OutputFormat]
+    uploads: Sequence[str]  # upload-inline, upload-http, upload-https
+    retention: tuple[int, int]  # default, hard
+    duration: tuple[int, int]
+    rows: tuple[int, int]
+    upload_rows: int
+    upload_bytes: int
+    obscore: bool = True
+
+
+def capabilities(facts: TapFacts, others: Sequence[Capability] = ()) -> bytes:
+    """The document of /tap/capabilities."""
+    from vo_models.vosi.capabilities.models import VOSICapabilities
+
+    found = [table_access(facts), *vosi_capabilities(facts.url), *others]
+    body: bytes = VOSICapabilities(capability=found).to_xml(encoding="utf-8", skip_empty=True)
+    return body
+
+
+def interface(url: str, use: str = "full", **more: str) -> Interface:
+    from vo_models.voresource.models import AccessURL, Interface
+
+    return Interface(type="vs:ParamHTTP", access_url=[AccessURL(value=url, use=use)], **more)
+
+
+def capability(standard: str, url: str, **more: str) -> Capability:
+    """A capability without a description language of its own."""
+    from vo_models.voresource.models import Capability
+
+    return Capability(standard_id=standard, interface=[interface(url, **more)])
+
+
+def vosi_capabilities(url: str) -> list[Capability]:
+    return [
+        capability("ivo://ivoa.net/std/VOSI#capabilities", f"{url}/capabilities"),
+        capability("ivo://ivoa.net/std/VOSI#availability", f"{url}/availability"),
+        capability("ivo://ivoa.net/std/VOSI#tables-1.1", f"{url}/tables", version="1.1"),
+        capability("ivo://ivoa.net/std/DALI#examples", f"{url}/examples"),
+    ]
+
+
+def table_access(facts: TapFacts) -> TableAccess:
+    from vo_models.tapregext import models as tr
+
+    return tr.TableAccess(
+        interface=[interface(facts.url, "base", role="std", version="1.1")],
+        data_model=[tr.DataModelType(value=name, ivo_id=uri) for name, uri in OBSCORE if facts.obscore],
+        language=[language(facts.features)],
+        output_format=[
+            tr.OutputFormat(mime=known.media_type, alias=list(known.aliases), ivo_id=known.ivo_id)
+            for known in facts.formats
+        ],
+        upload_method=[
+            tr.UploadMethod(ivo_id=f"ivo://ivoa.net/std/TAPRegExt#{method}") for method in facts.uploads
+        ],
+        retention_period=tr.TimeLimits(default=facts.retention[0], hard=facts.retention[1]),
+        execution_duration=tr.TimeLimits(default=facts.duration[0], hard=facts.duration[1]),
+        output_limit=tr.DataLimits(
+            default=tr.DataLimit(value=facts.rows[0], unit="row"),
+            hard=tr.DataLimit(value=facts.rows[1], unit="row"),
+        ),
+        upload_limit=tr.DataLimits(
+            default=tr.DataLimit(value=facts.upload_rows, unit="row"),
+            hard=tr.DataLimit(value=facts.upload_bytes, unit="byte"),
+        ),
+    )
+
+
+def language(features: Sequence[Feature]) -> Language:
+    from vo_models.tapregext import models as tr
+
+    kinds = list(dict.fromkeys(feature.uri for feature in features))
+    return tr.Language(
+        name="ADQL",
+        version=[
+            tr.Version(value="2.1", ivo_id="ivo://ivoa.net/std/ADQL#v2.1"),
+            tr.Version(value="2.0", ivo_id="ivo://ivoa.net/std/ADQL#v2.0"),
+        ],
+        description=LANGUAGE,
+        language_features=[
+            tr.LanguageFeatureList(
+                type=kind,
+                feature=[
+                    tr.LanguageFeature(form=feature.form, description=feature.description or None)
+                    for feature in features
+                    if feature.uri == kind
+                ],
+            )
+            for kind in kinds
+        ],
+    )

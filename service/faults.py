@@ -1,0 +1,64 @@
+"""Faults as each protocol says them: a VOTable on query endpoints, plain text on all others (DALI 5.2)."""
+
+from __future__ import annotations
+
+import logging
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+
+from service.errors import BusyFault, ServiceFault
+from service.formats.votable import MEDIA_TYPE, Info, error_document
+
+log = logging.getLogger("doppel.service")
+
+VOTABLE_PATHS = ("/tap/sync", "/ssa", "/similar_to", "/soda")
+CONE_PATHS = ("/scs",)
+TOO_LARGE = "The request is larger than this service accepts: at most {limit} bytes"
+INTERNAL = "Internal error: it is in the log of the service; please tell its operator what you asked and when"
+
+
+def fault_response(request: Request, message: str, status: int, fault: str) -> Response:
+    """The error document of the protocol that the path belongs to."""
+    path = request.url.path.removeprefix(request.scope.get("root_path", ""))
+    if path.startswith(CONE_PATHS):
+        return Response(cone_error(message), 200, media_type="text/xml")
+    if path.startswith(VOTABLE_PATHS):
+        return Response(error_document(message, fault), status, {"Content-Type": MEDIA_TYPE})
+    return PlainTextResponse(f"{fault}: {message}\n", status)
+
+
+def cone_error(message: str) -> bytes:
+    """Cone Search says errors by an INFO named Error (SCS 1.03, 2.3)."""
+    return error_document(message, infos=[Info("Error", message)])
+
+
+async def service_fault(request: Request, fault: Exception) -> Response:
+    assert isinstance(fault, ServiceFault)  # noqa: S101 -- registered for this class
+    response = fault_response(request, str(fault), fault.status, fault.fault)
+    if isinstance(fault, BusyFault):
+        response.headers["Retry-After"] = str(fault.retry_after)
+    return response
+
+
+async def http_fault(request: Request, fault: Exception) -> Response:
+    """What the framework refuses: unknown paths, methods, bodies that are too large or malformed."""
+    assert isinstance(fault, HTTPException)  # noqa: S101 -- registered for this class
+    message = fault.detail
+    if fault.status_code == 413:
+        message = TOO_LARGE.format(limit=request.app.state.config.limits.request_bytes)
+    elif fault.status_code == 404:
+        message = f"There is nothing at {request.url.path}"
+    word = "UsageFault" if fault.status_code < 500 else "DefaultFault"
+    if fault.status_code == 404:
+        word = "NotFoundFault"
+    response = fault_response(request, message, fault.status_code, word)
+    response.headers.update(fault.headers or {})
+    return response
+
+
+async def internal_error(request: Request, error: Exception) -> Response:
+    """A bug: all of it in the log, nothing of it to the client."""
+    log.error("Internal error at %s %s", request.method, request.url.path, exc_info=error)
+    return fault_response(request, INTERNAL, 500, "DefaultFault")

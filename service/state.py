@@ -1,0 +1,110 @@
+"""What must outlive releases and processes: jobs, uploaded spectra. SQLite by default, PostgreSQL by URL."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import BigInteger, Engine, LargeBinary, String, Text, create_engine, delete, event, select
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+
+BUSY_MILLISECONDS = 20_000
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Job(Base):
+    """A UWS job; times are seconds since 1970, files lie in the state directory."""
+
+    __tablename__ = "jobs"
+
+    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    owner: Mapped[str] = mapped_column(String(80), index=True)  # the client's address
+    phase: Mapped[str] = mapped_column(String(12), index=True)
+    run_id: Mapped[str | None] = mapped_column(Text)
+    created: Mapped[float]
+    queued: Mapped[float | None]
+    started: Mapped[float | None]
+    ended: Mapped[float | None]
+    destruction: Mapped[float] = mapped_column(index=True)
+    duration: Mapped[int]  # seconds; 0: as long as the hard limit
+    parameters: Mapped[str] = mapped_column(Text)  # JSON: [[name, value], …]
+    uploads: Mapped[str] = mapped_column(Text, default="{}")  # JSON: {part's name: media type}
+    attempts: Mapped[int] = mapped_column(default=0)
+    worker: Mapped[str | None] = mapped_column(String(40))
+    lease: Mapped[float | None]  # the worker holds the job until then
+    error: Mapped[str | None] = mapped_column(Text)
+    error_kind: Mapped[str | None] = mapped_column(String(10))  # fatal or transient
+    media_type: Mapped[str | None] = mapped_column(String(200))
+    filename: Mapped[str | None] = mapped_column(String(200))
+    size: Mapped[int | None] = mapped_column(BigInteger)
+
+
+class Token(Base):
+    """An uploaded spectrum, `upload:<token>`: prepared pixels, to be encoded under any release."""
+
+    __tablename__ = "tokens"
+
+    token: Mapped[str] = mapped_column(String(40), primary_key=True)
+    created: Mapped[float]
+    expires: Mapped[float] = mapped_column(index=True)
+    name: Mapped[str] = mapped_column(Text)
+    content: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class State:
+    """The state database and its directory; safe for many threads and processes."""
+
+    def __init__(self, url: str, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.directory = directory
+        self.engine = make_engine(url or f"sqlite:///{directory / 'state.sqlite'}")
+        self._sessions = sessionmaker(self.engine, expire_on_commit=False)
+        Base.metadata.create_all(self.engine)
+
+    @contextmanager
+    def session(self) -> Iterator[Session]:
+        """One transaction: all of it or nothing."""
+        with self._sessions() as session, session.begin():
+            yield session
+
+    def keep_token(self, name: str, content: bytes, seconds: float) -> str:
+        """Stores an upload for some time; the word that stands for it."""
+        token, now = secrets.token_urlsafe(16), time.time()
+        with self.session() as session:
+            session.execute(delete(Token).where(Token.expires < now))
+            session.add(Token(token=token, created=now, expires=now + seconds, name=name, content=content))
+        return token
+
+    def token(self, token: str) -> Token | None:
+        """The upload that a word stands for; None where it is unknown or has expired."""
+        with self.session() as session:
+            query = select(Token).where(Token.token == token, Token.expires >= time.time())
+            return session.scalars(query).one_or_none()
+
+    def close(self) -> None:
+        self.engine.dispose()
+
+
+def make_engine(url: str) -> Engine:
+    if not url.startswith("sqlite"):
+        return create_engine(url, pool_pre_ping=True)
+    engine = create_engine(
+        url, connect_args={"timeout": BUSY_MILLISECONDS / 1000, "check_same_thread": False}
+    )
+    event.listen(engine, "connect", _set_up_sqlite)
+    return engine
+
+
+def _set_up_sqlite(connection: Any, _: object) -> None:
+    """Readers do not wait for the writer; a commit survives the process, the last ones not a power cut."""
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", f"busy_timeout={BUSY_MILLISECONDS}"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()

@@ -105,6 +105,17 @@ def _meant(word: str, known: set[str] | frozenset[str]) -> str:
     return f"; did you mean {close[0]!r}?" if close else f"; allowed: {', '.join(sorted(known))}"
 
 
+def collections_in(directory: Path) -> tuple[CollectionConfig, ...]:
+    """One collection for each folder of `directory` that has a catalogue.csv, in order of name.
+
+    Raises CollectionError where there is none.
+    """
+    found = sorted(path.parent.name for path in directory.glob("*/catalogue.csv"))
+    if not found:
+        raise CollectionError(f"no folder with a catalogue.csv in {directory}")
+    return tuple(CollectionConfig(name=name, path=name, catalogue="catalogue.csv") for name in found)
+
+
 @dataclass(frozen=True, slots=True)
 class Entry:
     """One row of a collection before its pixels are read. A row refused already carries the reason."""

@@ -12,6 +12,44 @@ class Strategy(StrEnum):
     EMPTY = "empty"  # no row passes: nothing is read
     SUBSET = "exact on the subset"
     SCAN = "exact scan"
+    COLUMNS = "exact scan of the weighted columns"
+    CERTIFIED = "exact by bounds of the lists"
+    LISTS = "lists"
+    COUNTED_LISTS = "counted lists"
+    WEIGHTED_LISTS = "weighted lists"
+
+
+EXACT = frozenset(
+    {Strategy.EMPTY, Strategy.SUBSET, Strategy.SCAN, Strategy.COLUMNS, Strategy.CERTIFIED},
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Where one way becomes cheaper or surer than another; measured by tests/benchmarks/search.py."""
+
+    subset_rows: int = 10_000  # so many rows are compared one by one; smaller sets have no lists
+    column_share: float = 0.25  # of the latents carry weight: their columns are scanned
+    explained: float = 0.5  # of the weighted variance must lie between lists for these to be worth visiting
+    large_k: float = 0.02  # of the passing rows are wanted: all are compared
+    lists_first: int = 32  # visited before the first look at the answer
+    rows_first: int = 1000  # passing rows seen before it, and at least
+    rows_per_match: int = 20  # of them for each row wanted
+    lists_more: int = 64  # per further round of weighted lists
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """What is known before the search."""
+
+    n_rows: int
+    n_pass: int
+    k: int
+    exact: bool = False
+    listed: bool = True  # the set has lists
+    default_metric: bool = True  # the one the lists were made for
+    kept: float = 1.0  # share of the latents that carry weight
+    explained: float = 1.0  # share of the weighted variance that lies between lists
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +63,19 @@ class Plan:
     exact: bool
 
 
-def choose(n_rows: int, n_pass: int) -> Strategy:
-    """How to find the nearest among the `n_pass` rows that meet the other conditions."""
-    if n_pass == 0:
+def choose(asked: Conditions, limits: Limits) -> Strategy:
+    """How to find the `k` nearest among the `n_pass` rows that meet the other conditions."""
+    if min(asked.n_pass, asked.k) == 0:
         return Strategy.EMPTY
-    return Strategy.SCAN if n_pass == n_rows else Strategy.SUBSET
+    if not asked.listed or asked.n_pass <= limits.subset_rows:
+        return Strategy.SCAN if asked.n_pass == asked.n_rows else Strategy.SUBSET
+    if asked.k > limits.large_k * asked.n_pass:
+        return Strategy.SCAN
+    if asked.default_metric:
+        lists = Strategy.LISTS if asked.n_pass == asked.n_rows else Strategy.COUNTED_LISTS
+        return Strategy.CERTIFIED if asked.exact else lists
+    if asked.kept <= limits.column_share:
+        return Strategy.COLUMNS
+    if asked.explained < limits.explained:
+        return Strategy.SCAN
+    return Strategy.CERTIFIED if asked.exact else Strategy.WEIGHTED_LISTS

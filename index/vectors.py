@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import Any
 
+import faiss
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from index.distance import Ids, Reals, Vectors, distances
-from index.strategy import Plan, choose
+from index.lists import Bitmap
+from index.part import Hits, Part, save_arrays
+from index.strategy import Limits, Plan
 
 K_LIMIT = 100_000
+LARGEST = 1e11  # of a latent's value and, about, of its weight: squares stay within float32
+TRAINED_PER_LIST = 40  # rows that k-means sees per list
+CHUNK = 65_536  # rows handled at a time while building
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,15 +32,58 @@ class Matches:
     plan: Plan
 
 
-class VectorSet:
-    """A directory of vectors opened for search; see `build` for what is in it."""
+@dataclass(frozen=True)
+class FaissCodes:
+    """fp16 copies in inverted lists, of (z − centre) · sqrt(weight) for the latents that carry weight."""
 
-    def __init__(self, rows: Ids, vectors: Vectors, did_rank: NDArray[np.int32]) -> None:
-        self.rows, self._vectors, self._did_rank = rows, vectors, did_rank
-        self.dimension = int(vectors.shape[1])
+    index: Any  # faiss.IndexIVF
+    weights: Reals  # (d,)
+    centre: Reals  # (d,)
+
+    @cached_property
+    def _kept(self) -> NDArray[np.intp]:
+        return np.flatnonzero(self.weights)
+
+    def coordinates(self, vectors: Vectors) -> Vectors:
+        """(n, d) latents → (n, kept) float32 in which plain L2 is the default metric."""
+        kept = self._kept
+        offsets = vectors[:, kept] - self.centre[kept].astype(np.float32)
+        return np.ascontiguousarray(offsets * np.sqrt(self.weights[kept]).astype(np.float32))
+
+    def near_lists(self, queries: Vectors, n_lists: int) -> Ids:
+        numbers: Ids = self.index.quantizer.search(self.coordinates(queries), n_lists)[1]
+        return numbers
+
+    def search(self, queries: Vectors, lists: Ids, k: int, bitmap: Bitmap | None) -> tuple[Vectors, Ids]:
+        """The wrapper's `search_preassigned` takes no selector, the method beneath it does."""
+        points, n = self.coordinates(queries), len(queries)
+        numbers = np.ascontiguousarray(lists, dtype=np.int64)
+        remoteness = np.zeros(lists.shape, dtype=np.float32)
+        squares, places = np.empty((n, k), dtype=np.float32), np.empty((n, k), dtype=np.int64)
+        selector = None if bitmap is None else faiss.IDSelectorBitmap(bitmap)  # type: ignore[call-arg, arg-type]
+        self.index.search_preassigned_c(
+            n,
+            *(faiss.swig_ptr(points), k, faiss.swig_ptr(numbers), faiss.swig_ptr(remoteness)),
+            *(faiss.swig_ptr(squares), faiss.swig_ptr(places), False),
+            faiss.SearchParametersIVF(sel=selector, nprobe=lists.shape[1]),  # type: ignore[call-arg]
+        )
+        return squares, places
+
+
+class VectorSet:
+    """A directory of vectors opened for search, with the segments appended to it since it was built."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        self._parts = tuple(parts)
+        self.dimension = int(parts[0].vectors.shape[1])
 
     def __len__(self) -> int:
         return len(self.rows)
+
+    @cached_property
+    def rows(self) -> Ids:
+        """Ascending row numbers of all vectors that are not removed."""
+        return np.sort(np.concatenate([p.rows if p.live is None else p.rows[p.live] for p in self._parts]))
 
     @classmethod
     def build(
@@ -43,38 +94,54 @@ class VectorSet:
         did_rank: ArrayLike,
         scales: ArrayLike,
         weights: ArrayLike,
+        *,
+        limits: Limits = Limits(),  # noqa: B008 — frozen
+        seed: int = 0,
     ) -> VectorSet:
         """Write the set of `vectors` (n, d) for ascending `rows` (n,) into `directory`, and open it.
 
-        `did_rank` (n,) orders rows of equal distance; `weights` (d,) is the default metric, as `parse_space`
-        gives it. NaN or infinite vectors are refused by row.
+        `did_rank` (n,) orders rows of equal distance; `weights` (d,) is the default metric as `parse_space`
+        gives it: the lists are made for it. Vectors that are not finite are refused by row.
         """
         row_numbers = np.asarray(rows, dtype=np.int64)
-        matrix = np.asarray(vectors, dtype=np.float32)
-        _check(row_numbers, matrix)
+        matrix, ranks = np.asarray(vectors, dtype=np.float32), np.asarray(did_rank)
+        _check_rows(row_numbers, matrix, ranks)
+        metric = _checked_weights(weights, matrix.shape[1])
         directory.mkdir(parents=True, exist_ok=True)
-        np.save(directory / "rows.npy", row_numbers)
-        np.save(directory / "vectors.npy", matrix)
-        np.save(directory / "did_rank.npy", np.asarray(did_rank, dtype=np.int32))
-        return cls.open(directory)
+        listed = len(matrix) > limits.subset_rows
+        order = _build_lists(directory, matrix, metric, seed) if listed else np.arange(len(matrix))
+        save_arrays(directory, row_numbers, matrix, ranks, order, listed)
+        return cls.open(directory, limits=limits)
 
     @classmethod
-    def open(cls, directory: Path, segments: Sequence[Path] = ()) -> VectorSet:
-        rows, vectors, did_rank = (
-            np.load(directory / name, mmap_mode="r") for name in ("rows.npy", "vectors.npy", "did_rank.npy")
-        )
-        if not len(rows) == len(vectors) == len(did_rank):
-            raise ValueError(
-                f"{directory}: {len(rows)} rows, {len(vectors)} vectors, {len(did_rank)} ranks: they must agree"
-            )
-        return cls(rows, vectors, did_rank)
+    def open(
+        cls,
+        directory: Path,
+        segments: Sequence[Path] = (),
+        removed: ArrayLike | None = None,
+        *,
+        limits: Limits = Limits(),  # noqa: B008 — frozen
+    ) -> VectorSet:
+        """Map the set and its appended `segments` (sets of other rows); `removed` rows are never found.
+
+        Files that are missing, cut short or do not belong together raise ValueError with their directory.
+        """
+        gone = np.empty(0, dtype=np.int64) if removed is None else np.asarray(removed, dtype=np.int64)
+        parts: list[Part] = []
+        for path in (directory, *segments):
+            part = _open_part(path, limits).without(gone)
+            for earlier in parts:
+                _check_segment(path, part, earlier)
+            parts.append(part)
+        return cls(parts)
 
     def vector(self, row: int) -> Vectors | None:
         """The vector (d,) of a row; None where the row has no embedding."""
-        place = int(np.searchsorted(self.rows, row))
-        if place == len(self.rows) or self.rows[place] != row:
-            return None
-        return np.array(self._vectors[place])
+        for part in self._parts:
+            places = part.passing(np.array([row])).places
+            if places is not None and len(places):
+                return np.array(part.vectors[places[0]])
+        return None
 
     def search(
         self,
@@ -86,11 +153,18 @@ class VectorSet:
         exclude: int | None = None,
         exact: bool = False,
     ) -> Matches:
-        """The `k` nearest rows, of those `among` (any order; rows without a vector do not count)."""
-        point, factors = self._checked(query, weights)
+        """The `k` nearest rows, of those `among` (any order; rows without a vector do not count).
+
+        `exclude` is left out of the answer. There are never fewer than `k` while `k` rows pass.
+        """
+        point, metric = self._point(query), _checked_weights(weights, self.dimension)
         _check_k(k)
-        places = self._places(among, exclude)
-        return self._answer(places, distances(self._vectors[places], point, factors), k)
+        rows = None if among is None else np.asarray(among, dtype=np.int64)
+        hits = [
+            part.search(point, k + (exclude is not None), metric, part.passing(rows), exact)
+            for part in self._parts
+        ]
+        return self._merged(hits, k, exclude)
 
     def search_batch(
         self,
@@ -99,13 +173,16 @@ class VectorSet:
         weights: ArrayLike,
         *,
         exclude: Sequence[int | None] = (),
+        exact: bool = False,
     ) -> list[Matches]:
         """`search` for each row of `queries` (m, d), the m-th of `exclude` left out of the m-th answer."""
-        points = np.asarray(queries, dtype=np.float32)
-        left_out = exclude or [None] * len(points)
-        return [
-            self.search(point, k, weights, exclude=row) for point, row in zip(points, left_out, strict=True)
-        ]
+        points = np.array([self._point(query) for query in np.asarray(queries)], dtype=np.float32)
+        metric, left_out = _checked_weights(weights, self.dimension), exclude or [None] * len(points)
+        _check_k(k)
+        if len(left_out) != len(points):
+            raise ValueError(f"{len(left_out)} rows to exclude for {len(points)} queries")
+        answers = [part.search_batch(points, k + 1, metric, exact) for part in self._parts]
+        return [self._merged(hits, k, row) for *hits, row in zip(*answers, left_out, strict=True)]
 
     def within(
         self,
@@ -116,54 +193,156 @@ class VectorSet:
         among: ArrayLike | None = None,
         exclude: int | None = None,
     ) -> Matches:
-        """All rows with distance ≤ `radius`; always exact."""
-        point, factors = self._checked(query, weights)
-        places = self._places(among, exclude)
-        distance = distances(self._vectors[places], point, factors)
-        near = distance <= radius
-        answer = self._answer(places[near], distance[near], None)
-        plan = Plan(choose(len(self), len(places)), len(self), len(places), len(places), True)
-        return Matches(answer.rows, answer.distance, plan)
+        """All rows with distance ≤ `radius`, nearest first; always exact."""
+        if not radius >= 0:
+            raise ValueError(f"the radius is {radius}; it must be zero or above")
+        point, metric = self._point(query), _checked_weights(weights, self.dimension)
+        rows = None if among is None else np.asarray(among, dtype=np.int64)
+        hits = [part.within(point, radius, metric, part.passing(rows)) for part in self._parts]
+        return self._merged(hits, None, exclude)
 
     def distances(self, query: ArrayLike, weights: ArrayLike) -> Reals:
         """The distance of every row, aligned with `rows`."""
-        return distances(self._vectors, *self._checked(query, weights))
+        point, metric = self._point(query), _checked_weights(weights, self.dimension)
+        result = np.empty(len(self))
+        for part in self._parts:
+            values = distances(part.vectors, point, metric)
+            rows = part.rows
+            if part.live is not None:
+                rows, values = rows[part.live], values[part.live]
+            result[np.searchsorted(self.rows, rows)] = values
+        return result
 
-    def _places(self, among: ArrayLike | None, exclude: int | None) -> Ids:
-        rows = self.rows
-        places = np.arange(len(rows), dtype=np.int64)
-        if among is not None:
-            wanted = np.unique(np.asarray(among, dtype=np.int64))
-            places = np.flatnonzero(np.isin(rows, wanted, assume_unique=True))
+    def _point(self, query: ArrayLike) -> Vectors:
+        point = np.asarray(query, dtype=np.float32)
+        if point.shape != (self.dimension,):
+            raise ValueError(f"the query has shape {point.shape}; the set holds {self.dimension} dimensions")
+        if not (np.abs(point) <= LARGEST).all():
+            raise ValueError(f"the query vector has values that are not finite or above {LARGEST:g}")
+        return point
+
+    def _merged(self, hits: Sequence[Hits], k: int | None, exclude: int | None) -> Matches:
+        """One answer from those of the parts; the plan is the largest part's, with the rows of all."""
+        rows = np.concatenate([part.rows[h.places] for part, h in zip(self._parts, hits, strict=True)])
+        distance = np.concatenate([h.distance for h in hits])
+        if len(hits) > 1:
+            ranks = [part.did_rank[h.places] for part, h in zip(self._parts, hits, strict=True)]
+            order = np.lexsort((np.concatenate(ranks), distance))
+            rows, distance = rows[order], distance[order]
         if exclude is not None:
-            places = places[rows[places] != exclude]
-        return places
-
-    def _answer(self, places: Ids, distance: Reals, k: int | None) -> Matches:
-        order = np.lexsort((self._did_rank[places], distance))[:k]
-        plan = Plan(choose(len(self), len(places)), len(self), len(places), len(places), True)
-        return Matches(np.asarray(self.rows[places[order]]), distance[order], plan)
-
-    def _checked(self, query: ArrayLike, weights: ArrayLike) -> tuple[Vectors, Reals]:
-        point, factors = np.asarray(query, dtype=np.float32), np.asarray(weights, dtype=np.float64)
-        for name, value in (("query", point), ("weights", factors)):
-            if value.shape != (self.dimension,):
-                raise ValueError(f"{name} has shape {value.shape}; the set holds {self.dimension} dimensions")
-        if not np.isfinite(point).all():
-            raise ValueError("the query vector is not finite")
-        if not np.isfinite(factors).all() or (factors < 0).any() or not factors.any():
-            raise ValueError("weights must be finite, not negative, and at least one above zero")
-        return point, factors
+            others = rows != exclude
+            rows, distance = rows[others], distance[others]
+        return Matches(rows[:k], distance[:k], _joined([h.plan for h in hits]))
 
 
-def _check(rows: Ids, vectors: Vectors) -> None:
-    if vectors.ndim != 2 or len(rows) != len(vectors):
-        raise ValueError(f"{len(rows)} rows, vectors of shape {vectors.shape}: one vector per row is needed")
-    if (np.diff(rows) <= 0).any():
-        raise ValueError("rows must be ascending and different")
-    bad = np.flatnonzero(~np.isfinite(vectors).all(axis=1))
+def _joined(plans: Sequence[Plan]) -> Plan:
+    if len(plans) == 1:
+        return plans[0]
+    return Plan(
+        max(plans, key=lambda plan: plan.n_pass).strategy,
+        sum(plan.n_rows for plan in plans),
+        sum(plan.n_pass for plan in plans),
+        sum(plan.n_visited for plan in plans),
+        all(plan.exact for plan in plans),
+    )
+
+
+def _build_lists(directory: Path, matrix: Vectors, metric: Reals, seed: int) -> Ids:
+    """Write index.faiss, metric.npy and offsets.npy; the answer is the index in `matrix` at every place."""
+    n_rows = len(matrix)
+    n_lists = round(4 * np.sqrt(n_rows))
+    n_trained = min(n_rows, TRAINED_PER_LIST * n_lists)
+    sample = matrix[np.sort(np.random.default_rng(seed).choice(n_rows, n_trained, replace=False))]
+    codes = FaissCodes(None, metric, sample.mean(axis=0, dtype=np.float64))
+    means = _means(codes.coordinates(sample), n_lists, seed)
+    nearest = [means.index.search(codes.coordinates(matrix[rows]), 1)[1][:, 0] for rows in _chunks(n_rows)]
+    used, numbers = np.unique(np.concatenate(nearest), return_inverse=True)  # lists without a row are dropped
+    order = np.argsort(numbers, kind="stable")
+    index = _empty_index(means.centroids[used])
+    for places in _chunks(n_rows):
+        points, lists = codes.coordinates(matrix[order[places]]), numbers[order[places]]
+        index.add_core(len(points), faiss.swig_ptr(points), None, faiss.swig_ptr(lists))
+    faiss.write_index(index, str(directory / "index.faiss"))
+    np.save(directory / "metric.npy", np.stack([metric, codes.centre]))
+    np.save(directory / "offsets.npy", np.searchsorted(numbers[order], np.arange(len(used) + 1)))
+    return order
+
+
+def _means(training: Vectors, n_lists: int, seed: int) -> Any:
+    means = faiss.Kmeans(
+        training.shape[1],
+        n_lists,
+        niter=10,
+        seed=seed + 1,
+        max_points_per_centroid=TRAINED_PER_LIST,
+        min_points_per_centroid=1,
+    )
+    means.train(training)
+    return means
+
+
+def _empty_index(centroids: Vectors) -> Any:
+    """Lists around `centroids` whose codes are the fp16 differences from them."""
+    n_lists, dimension = centroids.shape
+    quantizer = faiss.IndexFlatL2(dimension)
+    quantizer.add(centroids)
+    half = faiss.ScalarQuantizer.QT_fp16
+    index = faiss.IndexIVFScalarQuantizer(quantizer, dimension, n_lists, half, faiss.METRIC_L2, True)
+    index.train(centroids)
+    return index
+
+
+def _chunks(length: int) -> Iterator[slice]:
+    return (slice(start, min(start + CHUNK, length)) for start in range(0, length, CHUNK))
+
+
+def _open_part(directory: Path, limits: Limits) -> Part:
+    if not (directory / "index.faiss").exists():
+        return Part.open(directory, limits, None)
+    try:
+        index: Any = faiss.read_index(str(directory / "index.faiss"), faiss.IO_FLAG_MMAP_IFC)
+        metric, centre = np.load(directory / "metric.npy")
+    except (RuntimeError, OSError, ValueError) as failure:
+        raise ValueError(f"{directory}: the index cannot be read: {failure}") from failure
+    part = Part.open(directory, limits, FaissCodes(index, metric, centre))
+    held = {"vectors": index.ntotal, "dimensions": index.d, "lists": index.nlist}
+    wanted = {"vectors": len(part), "dimensions": np.count_nonzero(metric), "lists": len(part.lists or ())}
+    if held != wanted:
+        raise ValueError(f"{directory}: index.faiss holds {held}, the other files {wanted}")
+    return part
+
+
+def _check_segment(directory: Path, segment: Part, earlier: Part) -> None:
+    if segment.vectors.shape[1] != earlier.vectors.shape[1]:
+        raise ValueError(
+            f"{directory}: {segment.vectors.shape[1]} dimensions, but the set has {earlier.vectors.shape[1]}"
+        )
+    if len(twice := earlier.places_of(segment.rows)):
+        raise ValueError(f"{directory}: row {earlier.rows[twice[0]]} is in the set already")
+
+
+def _check_rows(rows: Ids, vectors: Vectors, did_rank: NDArray[Any]) -> None:
+    if vectors.ndim != 2 or not len(rows) == len(vectors) == len(did_rank):
+        raise ValueError(
+            f"{len(rows)} rows, vectors of shape {vectors.shape}, {len(did_rank)} ranks: they must agree"
+        )
+    if (np.diff(rows) <= 0).any() or (len(rows) and rows[0] < 0):
+        raise ValueError("rows must be ascending, different and not negative")
+    bad = np.flatnonzero(~(np.abs(vectors) <= LARGEST).all(axis=1))
     if len(bad):
-        raise ValueError(f"{len(bad)} vectors are not finite; the first is of row {rows[bad[0]]}")
+        raise ValueError(
+            f"{len(bad)} vectors have values that are not finite or above {LARGEST:g}; "
+            f"the first is of row {rows[bad[0]]}"
+        )
+
+
+def _checked_weights(weights: ArrayLike, dimension: int) -> Reals:
+    factors = np.asarray(weights, dtype=np.float64)
+    if factors.shape != (dimension,):
+        raise ValueError(f"the weights have shape {factors.shape}; the set holds {dimension} dimensions")
+    if not ((factors >= 0) & (factors <= LARGEST)).all() or not factors.any():
+        raise ValueError(f"weights must lie between 0 and {LARGEST:g}, and at least one above zero")
+    return factors
 
 
 def _check_k(k: int) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from encoder.collection import Collection, CollectionConfig
 from encoder.recipe import Recipe
 from encoder.spectrum import Facts, Spectrum
 from index import manifest
@@ -28,8 +29,6 @@ from registry_metadata.columns import Table, from_json
 
 if TYPE_CHECKING:
     from encoder.infer import Encoder
-
-    from encoder.collection import Collection
 
 CURRENT = "current"
 HISTORY = "published.txt"  # release ids in the order of publishing, for rollback
@@ -240,6 +239,19 @@ class OpenRelease:
         """What the archive states about the spectrum in this row."""
         return Facts(**json.loads(self._internal(row)[0]))
 
+    def described(self, rows: Sequence[int]) -> list[tuple[Facts, float, float]]:
+        """Facts and covered wavelengths (metres in vacuum) of each row, in the order asked."""
+        sql = (
+            "SELECT f.row_number, f.facts, s.ssa_specstart, s.ssa_specend FROM release.internal.facts AS f"
+            " JOIN release.doppel.spectra AS s USING (row_number)"
+            " WHERE f.row_number IN (SELECT unnest(?::BIGINT[]))"
+        )
+        found = zip(
+            *(column.to_pylist() for column in self.engine.table(sql, [list(rows)]).columns), strict=True
+        )
+        known = {row: (Facts(**json.loads(facts)), low, high) for row, facts, low, high in found}
+        return [known[row] for row in rows]
+
     def facts(self, row: int) -> dict[str, object]:
         """The same as a dictionary, the labels beside the rest."""
         told = asdict(self.facts_of(row))
@@ -259,8 +271,6 @@ class OpenRelease:
     @cached_property
     def collections(self) -> Mapping[str, Collection]:
         """The collections that the release was built from, where they lie now."""
-        from encoder.collection import Collection, CollectionConfig
-
         told = json.loads((self.path / "collections.json").read_text(encoding="utf-8"))
         base = (self.path.parent / told["base"]).resolve()
         return {

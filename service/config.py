@@ -58,6 +58,10 @@ class RegistryConfig:
     contact_email: str = setting("", "where to ask")
     reference_url: str = setting("", "a page about the archive; empty: the service's own")
     waveband: str = setting("Optical", "term of http://www.ivoa.net/rdf/messenger")
+    similarity_uri: str = setting(
+        "http://doppel.example/rdf/similarity#similar",
+        "semantics of links to similar spectra; leave it, so that it is the same everywhere",
+    )
 
 
 @dataclass(frozen=True, slots=True)

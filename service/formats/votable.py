@@ -62,6 +62,7 @@ class ServiceDescriptor:
     standard_id: str | None = None
     content_type: str | None = None
     params: tuple[InputParam, ...] = ()
+    utype: str = "adhoc:service"  # or adhoc:this, for the service that answers
 
 
 def clean(text: str) -> str:
@@ -172,7 +173,7 @@ def descriptor_element(descriptor: ServiceDescriptor, ids: Mapping[str, str]) ->
     content += tag("GROUP", {"name": "inputParams"}, "\n" + params)
     attributes = {
         "type": "meta",
-        "utype": "adhoc:service",
+        "utype": descriptor.utype,
         "ID": descriptor.id,
         "name": descriptor.name,
     }

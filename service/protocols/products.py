@@ -132,7 +132,7 @@ async def get_product(request: Request) -> Response:
                 return Response(status_code=304, headers=headers)
             if suffix == ORIGINAL:
                 return await run_in_threadpool(original, release, row)
-            publisher = state.config.archive.publisher
+            publisher = state.config.registry.publisher
             body = await run_in_threadpool(product, release, row, suffix, publisher)
         except ServiceFault as fault:
             return PlainTextResponse(f"{fault.fault}: {fault}", fault.status)

@@ -1,0 +1,294 @@
+"""`/datalink/links`: what there is for a spectrum, row by row (DataLink 1.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from urllib.parse import quote
+
+import pyarrow as pa
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from encoder.spectrum import Facts
+from index.release import OpenRelease
+from registry_metadata.columns import Column
+from service.errors import ServiceFault, UsageFault
+from service.formats.spectrum import CSV, FITS, VOTABLE
+from service.formats.stream import Info, Rows
+from service.formats.votable import InputParam, ServiceDescriptor, error_document, write_votable
+from service.protocols.dali import Interval, MediaType, Params, request_params
+from service.protocols.descriptors import DATALINK, DATALINK_TYPE, SODA, identifier, similar
+from service.protocols.products import ORIGINAL, product_url
+from service.respond import Document, respond
+
+SIMILAR = "http://doppel.example/rdf/similarity#similar"  # the same on every installation, for ever
+MAX_IDS = 2000
+CUTOUT_FORMATS = (VOTABLE, FITS, CSV)
+
+
+def _text(name: str, ucd: str | None, description: str) -> Column:
+    return Column(name, "char", "*", ucd=ucd, description=description)
+
+
+COLUMNS = (
+    _text("ID", "meta.id;meta.main", "Publisher's identifier, as it was asked for"),
+    _text("access_url", "meta.ref.url", "Where it is had"),
+    _text("service_def", "meta.ref", "The service descriptor in this document that tells how it is had"),
+    _text("error_message", "meta.code.error", "Why it is not had"),
+    _text("description", "meta.note", "What it is"),
+    _text("semantics", "meta.code", "How it relates to the spectrum"),
+    _text("content_type", "meta.code.mime", "Media type of what is had"),
+    Column("content_length", "long", unit="byte", ucd="phys.size;meta.file", description="Its size"),
+    _text("content_qualifier", None, "What kind of product it is, a term of the IVOA's product-type"),
+    _text("local_semantics", "meta.id.assoc", "Which of this service's kinds of link it is"),
+    _text("link_auth", "meta.code", "Whether it needs authentication"),
+    Column("link_authorized", "boolean", ucd="meta.code", description="Whether the caller may have it"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """One row; exactly one of `access_url`, `service_def`, `error_message` is given (L05)."""
+
+    id: str
+    semantics: str
+    description: str
+    content_type: str
+    access_url: str | None = None
+    service_def: str | None = None
+    error_message: str | None = None
+    content_length: int | None = None
+    content_qualifier: str | None = None
+    local_semantics: str | None = None
+    link_auth: str | None = "false"
+    link_authorized: bool | None = True
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """Rows of all identifiers, in the order asked, and the descriptors that they name."""
+
+    rows: tuple[Link, ...]
+    descriptors: tuple[ServiceDescriptor, ...]
+    cut: bool = False  # there were more identifiers than are answered at once
+
+
+def find_links(release: OpenRelease, ids: Sequence[str], base_url: str, uri: str = SIMILAR) -> Links:
+    """Links of every identifier; an unknown one is a row that says so (DataLink 1.1, 3.2.4)."""
+    if not ids:
+        return Links((), this_service(base_url))
+    rows = release.rows_of(ids[:MAX_IDS])
+    held = [row for row in rows if row is not None]
+    described = dict(zip(held, release.described(held), strict=True))
+    links: list[Link] = []
+    services: list[ServiceDescriptor] = []
+    for number, (did, row) in enumerate(zip(ids, rows, strict=False), 1):
+        if row is None:
+            links.append(unknown(did))
+            continue
+        facts, low, high = described[row]
+        services.append(cutout_service(facts.publisher_did, (low, high), base_url, f"cutout_{number}"))
+        links += spectrum_links(facts, did, base_url, services[-1].id, uri)
+    if services:
+        services.append(similar(base_url, "ID", release))
+    return Links(tuple(links), tuple(services), cut=len(ids) > MAX_IDS)
+
+
+def unknown(did: str) -> Link:
+    return Link(
+        did,
+        "#this",
+        "No such spectrum in this archive",
+        VOTABLE,
+        error_message=f"NotFoundFault: No spectrum has the identifier {did}",
+        link_auth=None,
+        link_authorized=None,
+    )
+
+
+def spectrum_links(facts: Facts, did: str, base_url: str, cutout: str, uri: str) -> Iterator[Link]:
+    """`#this` in every format, VOTable first; preview; cutout; likeness last. `did` is the client's word."""
+    known = facts.publisher_did
+    yield _file(did, known, base_url, ".vot", "VOTable, vacuum wavelengths")
+    yield _file(did, known, base_url, ".fits", "FITS table, vacuum wavelengths")
+    yield _file(did, known, base_url, ".csv", "CSV, vacuum wavelengths")
+    yield _original(did, facts, base_url)
+    yield Link(
+        did,
+        "#preview",
+        "Plot of the spectrum",
+        "image/png",
+        product_url(base_url, known, ".png"),
+        local_semantics="preview",
+    )
+    yield Link(
+        did,
+        "#cutout",
+        "Part of the spectrum, in another format or normalised",
+        VOTABLE,
+        service_def=cutout,
+        content_qualifier="#spectrum",
+        local_semantics="cutout",
+    )
+    yield from similar_links(did, known, base_url, uri)
+
+
+def similar_links(did: str, known: str, base_url: str, uri: str) -> Iterator[Link]:
+    """Likeness as a service for those that call services, as a page for those that open links (L22)."""
+    words = "Spectra of this archive that are physically most alike, nearest first"
+    yield Link(did, uri, words, VOTABLE, service_def="similar", local_semantics="similar_to")
+    page = f"{base_url}/similar_to?ID={quote(known, safe='')}&RESPONSEFORMAT=html"
+    yield Link(did, uri, f"{words}: a page", "text/html", page, local_semantics="similar_to_page")
+
+
+PRODUCT_TYPES = {".vot": VOTABLE, ".fits": FITS, ".csv": CSV}
+
+
+def _file(did: str, known: str, base_url: str, suffix: str, words: str) -> Link:
+    return Link(
+        did,
+        "#this",
+        f"The spectrum as {words}",
+        PRODUCT_TYPES[suffix],
+        product_url(base_url, known, suffix),
+        content_qualifier="#spectrum",
+        local_semantics=suffix[1:],
+    )
+
+
+def _original(did: str, facts: Facts, base_url: str) -> Link:
+    place = f"; this spectrum is {facts.locator} in it" if facts.locator else ""
+    return Link(
+        did,
+        "#this",
+        f"The archive's original file{place}",
+        facts.media_type,
+        product_url(base_url, facts.publisher_did, ORIGINAL),
+        content_length=facts.size,
+        content_qualifier="#spectrum",
+        local_semantics="original",
+    )
+
+
+# --- descriptors ---
+
+
+def cutout_service(did: str, band: Interval, base_url: str, id_: str) -> ServiceDescriptor:
+    """SODA for one spectrum, with the wavelengths that it covers (SODA 1.0, 4.2)."""
+    return ServiceDescriptor(
+        id=id_,
+        name=id_.replace("_", " ").capitalize(),  # names are unique in a document
+        description="Part of the spectrum, in another format or normalised",
+        access_url=f"{base_url}/soda/sync",
+        standard_id=SODA,
+        params=(identifier(value=did), *soda_params(repr(band[0]), repr(band[1]))),
+    )
+
+
+def soda_params(low: str | None = None, high: str | None = None) -> tuple[InputParam, ...]:
+    """Parameters of the SODA service, by name, UCD and unit (SODA 1.0, 3.5)."""
+    return (
+        InputParam(
+            "BAND",
+            "double",
+            "2",
+            unit="m",
+            ucd="em.wl;stat.interval",
+            xtype="interval",
+            description="Wavelengths in vacuum to keep",
+            minimum=low,
+            maximum=high,
+        ),
+        InputParam(
+            "FLUXCALIB",
+            ucd="phot.calib",
+            utype="ssa:Char.FluxAxis.Calibration",
+            description="RELATIVE divides the flux by its median",
+            options=("RELATIVE",),
+        ),
+        InputParam(
+            "FORMAT",
+            ucd="meta.code.mime",
+            utype="ssa:Access.Format",
+            description="Media type of the answer; VOTable if left empty",
+            options=CUTOUT_FORMATS,
+        ),
+    )
+
+
+def this_service(base_url: str) -> tuple[ServiceDescriptor, ...]:
+    """What the answer without identifiers says of the service itself (DataLink 1.1, 4.4; 1.0 by its name)."""
+    params = (
+        InputParam("ID", ucd="meta.id;meta.main", description="Publisher's identifiers, as many as you like"),
+        InputParam("RESPONSEFORMAT", ucd="meta.code.mime", options=(DATALINK_TYPE, "text/xml")),
+    )
+    url, words = f"{base_url}/datalink/links", "Links of the spectra with these identifiers"
+    return (
+        ServiceDescriptor("links", "links", words, url, DATALINK, DATALINK_TYPE, params, "adhoc:this"),
+        ServiceDescriptor("this", "this", words, url, DATALINK, DATALINK_TYPE, params),
+    )
+
+
+# --- HTTP ---
+
+
+def media_type(text: str | None) -> str:
+    """The type to answer with: the standard's own, or the VOTable type that was asked for (L06, D12)."""
+    if text is None:
+        return DATALINK_TYPE
+    asked = MediaType.parse(text)
+    if asked.essence in ("votable", VOTABLE) and asked.parameter("serialization") in (None, "tabledata"):
+        return DATALINK_TYPE
+    if asked.essence in ("text/xml", "application/xml"):
+        return asked.essence
+    raise UsageFault(f"RESPONSEFORMAT is not known here: {text}; links are told as {DATALINK_TYPE}")
+
+
+def as_rows(found: Links) -> Rows:
+    names = [column.name for column in COLUMNS]
+    cells = {name: [getattr(link, "id" if name == "ID" else name) for link in found.rows] for name in names}
+    types = {"content_length": pa.int64(), "link_authorized": pa.bool_()}
+    batch = pa.RecordBatch.from_arrays(
+        [pa.array(values, types.get(name, pa.string())) for name, values in cells.items()], names
+    )
+    infos = (Info("standardID", DATALINK),)
+    return Rows(
+        COLUMNS,
+        iter([batch]),
+        infos,
+        lambda: found.cut,
+        "links",
+        "What there is for the spectra",
+        f"the limit of {MAX_IDS} identifiers at once; ask again for the others",
+    )
+
+
+def document(release: OpenRelease, params: Params, base_url: str, uri: str = SIMILAR) -> Document:
+    """The answer to one request."""
+    if params.one("REQUEST") not in (None, "getLinks"):
+        raise UsageFault(f"REQUEST is not known here: {params.one('REQUEST')}; only getLinks is")
+    told = media_type(params.one("RESPONSEFORMAT"))
+    found = find_links(release, params.all("ID"), base_url, uri)
+    chunks = write_votable(as_rows(found), serialization="TABLEDATA", descriptors=found.descriptors)
+    return Document(told, chunks)
+
+
+async def get_links(request: Request) -> Response:
+    state = request.app.state
+    try:
+        params = await request_params(request)
+
+        def work(stack: ExitStack) -> Document:
+            release = stack.enter_context(state.holder.pin())
+            return document(release, params, state.base_url, state.config.registry.similarity_uri)
+
+        return await respond(request, work)
+    except ServiceFault as fault:
+        body = error_document(f"{fault.fault}: {fault}", infos=[Info("standardID", DATALINK)])
+        return Response(body, fault.status, {"Content-Type": DATALINK_TYPE})
+
+
+routes: list[BaseRoute] = [Route("/datalink/links", get_links, methods=["GET", "POST"])]

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 BLOCK = 4096  # rows at a time: temporaries stay in the cache
 UNIT = float(np.finfo(np.float32).eps)  # twice the rounding error of one float32 operation
-TINY = 1e-30  # covers the squares that float32 loses to zero
+TINY = np.float32(1e-30)  # covers the squares that float32 loses to zero
+LARGEST = 1e11  # of a latent's value and of a weight: squares stay within float32
 
 Vectors = NDArray[np.float32]
 Reals = NDArray[np.float64]
@@ -17,48 +19,76 @@ Ids = NDArray[np.int64]
 Bounds = tuple[Ids, Vectors, Vectors]  # places (b,); lowest and highest possible d² (m, b)
 
 
-def distances(vectors: Vectors, query: Vectors, weights: Reals) -> Reals:
-    """sqrt(Σ w (q − z)²) of every row; `vectors` (n, d), `query` and `weights` (d,), result (n,).
+class Weights:
+    """Weights (d,) of a squared distance, checked, with what every search derives from them."""
+
+    def __init__(self, values: Reals) -> None:
+        if not ((values >= 0) & (values <= LARGEST)).all() or not values.any():
+            raise ValueError(f"weights must lie between 0 and {LARGEST:g}, and at least one above zero")
+        self.values = values
+        self.kept = np.flatnonzero(values)
+        self.factors = values[self.kept]
+        self.scale = np.sqrt(self.factors).astype(np.float32)
+        self.share = len(self.kept) / len(values)
+
+    @classmethod
+    def of(cls, values: ArrayLike, dimension: int) -> Weights:
+        array = np.asarray(values, dtype=np.float64)
+        if array.shape != (dimension,):
+            raise ValueError(f"the weights have shape {array.shape}; the set holds {dimension} dimensions")
+        return _weights(array.tobytes())
+
+    def taken(self, vectors: Vectors) -> Vectors:
+        """The columns (n, kept) of `vectors` (n, d) that carry weight."""
+        return vectors if self.share == 1 else vectors.take(self.kept, axis=-1)
+
+    def proportional(self, other: Reals) -> bool:
+        """The same metric as `other` up to a factor."""
+        mine, theirs = self.values * other.sum(), other * self.values.sum()
+        return bool((np.abs(mine - theirs) <= 1e-6 * theirs).all())
+
+
+@lru_cache(maxsize=256)
+def _weights(values: bytes) -> Weights:
+    return Weights(np.frombuffer(values, dtype=np.float64))
+
+
+def distances(vectors: Vectors, query: Vectors, weights: Weights) -> Reals:
+    """sqrt(Σ w (q − z)²) of every row; `vectors` (n, d), `query` (d,), result (n,).
 
     A row's number does not depend on which other rows are asked with it, so every path of a search
     gives bit-equal distances.
     """
-    kept = np.flatnonzero(weights)
-    centre, factors = query[kept].astype(np.float64), weights[kept]
+    centre = weights.taken(query).astype(np.float64)
     result = np.empty(len(vectors))
     for start in range(0, len(vectors), BLOCK):
-        block = vectors[start : start + BLOCK]
-        if len(kept) < len(weights):
-            block = block.take(kept, axis=1)
+        block = weights.taken(vectors[start : start + BLOCK])
         squares = np.subtract(block, centre, dtype=np.float64, order="C")
         squares *= squares
-        squares *= factors
-        result[start : start + BLOCK] = squares.sum(axis=1)
+        squares *= weights.factors
+        squares.sum(axis=1, out=result[start : start + BLOCK])
     return np.sqrt(result, out=result)
 
 
 def row_bounds(
-    vectors: Vectors, queries: Vectors, weights: Reals, places: Ids | None = None
+    vectors: Vectors, queries: Vectors, weights: Weights, places: Ids | None = None
 ) -> Iterator[Bounds]:
     """Bounds of d² between all `queries` (m, d) and the rows of `vectors` at `places` (all rows if None).
 
     ‖y‖² − 2 y·p + ‖p‖² in float32 about the mean of the queries, so that a single query has p = 0;
     its rounding error is below (2 d + 16) UNIT (‖y‖² + ‖p‖²).
     """
-    kept = np.flatnonzero(weights)
-    scale = np.sqrt(weights[kept]).astype(np.float32)
-    centre = queries[:, kept].mean(axis=0, dtype=np.float64).astype(np.float32)
-    points = (queries[:, kept] - centre) * scale  # (m, kept)
+    taken = weights.taken(queries)
+    centre = taken.mean(axis=0, dtype=np.float64).astype(np.float32)
+    points = (taken - centre) * weights.scale  # (m, kept)
     lengths = np.einsum("ij,ij->i", points, points)[:, None]
-    error = np.float32((2 * len(kept) + 16) * UNIT)
+    error = np.float32((2 * len(weights.kept) + 16) * UNIT)
     for rows in _blocks(len(vectors) if places is None else len(places), BLOCK // len(queries)):
         block = vectors[rows] if places is None else vectors.take(places[rows], axis=0)
-        if len(kept) < len(weights):
-            block = block.take(kept, axis=1)
-        offsets = block - centre
-        offsets *= scale
+        offsets = weights.taken(block) - centre
+        offsets *= weights.scale
         sizes = np.einsum("ij,ij->i", offsets, offsets)[None] + lengths
-        slack = sizes * error + np.float32(TINY)
+        slack = sizes * error + TINY
         if len(queries) > 1:
             sizes -= 2 * (points @ offsets.T)
         where = np.arange(rows.start, rows.stop) if places is None else places[rows]
@@ -66,23 +96,20 @@ def row_bounds(
 
 
 def column_bounds(
-    columns: Vectors, query: Vectors, weights: Reals, places: Ids | None = None
+    columns: Vectors, query: Vectors, weights: Weights, places: Ids | None = None
 ) -> Iterator[Bounds]:
     """The same for one query from `columns` (d, n): reads only the latents that carry weight."""
-    kept = np.flatnonzero(weights)
-    scale = np.sqrt(weights).astype(np.float32)
-    error = np.float32((len(kept) + 8) * UNIT)
+    error = np.float32((len(weights.kept) + 8) * UNIT)
     for rows in _blocks(columns.shape[1] if places is None else len(places), 4 * BLOCK):
         where = np.arange(rows.start, rows.stop) if places is None else places[rows]
         sums = np.zeros((1, len(where)), dtype=np.float32)
-        for column in kept:
-            offsets = (columns[column, rows] if places is None else columns[column].take(where)) - query[
-                column
-            ]
-            offsets *= scale[column]
+        for column, scale in zip(weights.kept, weights.scale, strict=True):
+            values = columns[column, rows] if places is None else columns[column].take(where)
+            offsets = values - query[column]
+            offsets *= scale
             offsets *= offsets
             sums += offsets
-        slack = sums * error + np.float32(TINY)
+        slack = sums * error + TINY
         yield where, sums - slack, sums + slack
 
 
@@ -92,13 +119,16 @@ def k_nearest(bounds: Iterable[Bounds], k: int, n_queries: int = 1) -> list[Ids]
     found: list[tuple[NDArray[np.intp], Ids, Vectors]] = []
     for places, low, high in bounds:
         which, where = np.nonzero(low <= best.max(axis=1, keepdims=True))
+        if len(which) == 0:
+            continue
         found.append((which, places[where], low[which, where]))
-        touched = np.unique(which)
+        touched = np.unique(which) if n_queries > 1 else slice(None)
         both = np.concatenate([best[touched], high[touched]], axis=1)
-        best[touched] = np.partition(both, k - 1, axis=1)[:, :k]
+        both.partition(k - 1, axis=1)
+        best[touched] = both[:, :k]
     limit = best.max(axis=1)
-    asked, places, low_bound = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    kept = low_bound <= limit[asked]
+    asked, places, low = (np.concatenate(parts) for parts in zip(*found, strict=True))
+    kept = low <= limit[asked]
     asked, places = asked[kept], places[kept]
     return [places[asked == query] for query in range(n_queries)]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from index.distance import Ids, Reals, Vectors
+from index.distance import Ids, Reals, Vectors, Weights
 
 Bitmap = NDArray[np.uint8]  # one bit per place, lowest bit first
 
@@ -64,10 +64,10 @@ class Lists:
     def sizes(self) -> Ids:
         return np.diff(self.offsets)
 
-    def explained(self, weights: Reals) -> float:
+    def explained(self, weights: Weights) -> float:
         """The share of the weighted variance that lies between lists: at 0 they tell nothing."""
-        total = float(self.total @ weights)
-        return float(self.between @ weights) / total if total > 0 else 0.0
+        total = float(self.total @ weights.values)
+        return float(self.between @ weights.values) / total if total > 0 else 0.0
 
     def counts(self, bitmap: Bitmap) -> Ids:
         """How many of the set bits fall into each list."""
@@ -77,20 +77,20 @@ class Lists:
         counts: Ids = np.diff(before[byte] + np.bitwise_count(partial))
         return counts
 
-    def remoteness(self, query: Vectors, weights: Reals) -> Vectors:
+    def remoteness(self, query: Vectors, weights: Weights) -> Vectors:
         """Squared weighted distance of every list's mean."""
         offsets = self.centroids - query
         offsets *= offsets
-        squares: Vectors = offsets @ weights.astype(np.float32)
+        squares: Vectors = offsets @ weights.values.astype(np.float32)
         return squares
 
-    def reach(self, query: Vectors, weights: Reals) -> Vectors:
+    def reach(self, query: Vectors, weights: Weights) -> Vectors:
         """No row of a list is nearer than this: the distance (n_lists,) of its box, rounded down."""
-        kept = np.flatnonzero(weights)
-        outside = np.maximum(self.boxes[0][:, kept] - query[kept], query[kept] - self.boxes[1][:, kept])
+        point = weights.taken(query)
+        outside = np.maximum(weights.taken(self.boxes[0]) - point, point - weights.taken(self.boxes[1]))
         np.maximum(outside, 0, out=outside)
         outside *= outside
-        squares = outside @ weights[kept].astype(np.float32)
+        squares = outside @ weights.factors.astype(np.float32)
         lowest: Vectors = np.sqrt(squares * np.float32(1 - 1e-4))
         return lowest
 

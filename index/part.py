@@ -14,6 +14,7 @@ from index.distance import (
     Ids,
     Reals,
     Vectors,
+    Weights,
     column_bounds,
     distances,
     inside,
@@ -39,27 +40,36 @@ class Codes(Protocol):
     def weights(self) -> Reals:
         """That metric (d,)."""
 
-    def near_lists(self, queries: Vectors, n_lists: int) -> Ids:
-        """The lists (m, n_lists) nearest to each query."""
+    def nearest(self, queries: Vectors, n_lists: int, k: int, bitmap: Bitmap | None) -> tuple[Ids, Ids]:
+        """Places (m, k) of the nearest rows in the `n_lists` nearest lists (m, n_lists); −1 for none."""
 
-    def search(self, queries: Vectors, lists: Ids, k: int, bitmap: Bitmap | None) -> tuple[Vectors, Ids]:
-        """Approximate d² and places (m, k) of the nearest rows in `lists` (m, p); place −1 for none."""
+    def search(self, query: Vectors, lists: Ids, k: int, bitmap: Bitmap | None) -> tuple[Vectors, Ids]:
+        """Approximate d² and places (k,) of the nearest rows in `lists`; place −1 for none."""
 
 
-@dataclass(frozen=True)
 class Passing:
-    """Which places may be found; every one where `mask` is None."""
+    """Which places may be found: a mask, or some different places; every one where both are None."""
 
-    n_rows: int
-    mask: Mask | None = None
+    def __init__(self, n_rows: int, mask: Mask | None = None, places: Places | None = None) -> None:
+        self.n_rows, self._mask, self._places = n_rows, mask, places
+
+    @cached_property
+    def mask(self) -> Mask | None:
+        if self._places is None:
+            return self._mask
+        mask = np.zeros(self.n_rows, dtype=np.bool_)
+        mask[self._places] = True
+        return mask
+
+    @cached_property
+    def places(self) -> Places | None:
+        return self._places if self._mask is None else np.flatnonzero(self._mask)
 
     @cached_property
     def count(self) -> int:
-        return self.n_rows if self.mask is None else int(np.count_nonzero(self.mask))
-
-    @cached_property
-    def places(self) -> Ids | None:
-        return None if self.mask is None else np.flatnonzero(self.mask)
+        if self._places is not None:
+            return len(self._places)
+        return self.n_rows if self._mask is None else int(np.count_nonzero(self._mask))
 
     @cached_property
     def bitmap(self) -> Bitmap | None:
@@ -97,10 +107,10 @@ class Part:
         """Map the arrays that `save_arrays` wrote; lists come with `codes`."""
         try:
             rows, vectors, did_rank, position = (
-                np.load(directory / f"{name}.npy", mmap_mode="r") for name in ARRAYS
+                np.asarray(np.load(directory / f"{name}.npy", mmap_mode="r")) for name in ARRAYS
             )
             lists = Lists.open(directory) if codes else None
-            columns = np.load(directory / "columns.npy", mmap_mode="r") if codes else None
+            columns = np.asarray(np.load(directory / "columns.npy", mmap_mode="r")) if codes else None
         except (OSError, ValueError) as failure:
             raise ValueError(f"{directory}: a file cannot be read: {failure}") from failure
         shapes = {"rows": len(rows), "vectors": len(vectors), "ranks": len(did_rank)}
@@ -139,15 +149,20 @@ class Part:
         return places[places >= 0] if len(places) and places.min() < 0 else places
 
     def passing(self, rows: Ids | None) -> Passing:
+        """The places of the live ones among `rows`, all if None."""
         if rows is None:
             return self.everything
+        places = self.places_of(rows)
+        if len(places) <= self.limits.subset_rows:
+            places = np.unique(places)
+            return Passing(len(self), places=places if self.live is None else places[self.live[places]])
         mask = np.zeros(len(self), dtype=np.bool_)
-        mask[self.places_of(rows)] = True
+        mask[places] = True
         if self.live is not None:
             mask &= self.live
         return Passing(len(self), mask)
 
-    def search(self, query: Vectors, k: int, weights: Reals, passing: Passing, exact: bool) -> Hits:
+    def search(self, query: Vectors, k: int, weights: Weights, passing: Passing, exact: bool) -> Hits:
         """The `k` nearest of the rows that pass."""
         strategy = choose(self._conditions(k, weights, passing, exact), self.limits)
         match strategy:
@@ -168,7 +183,7 @@ class Part:
             places = self._scan(query[None], k, weights, passing)[0]
         return self._hits(query, weights, places, k, strategy, passing, visited)
 
-    def search_batch(self, queries: Vectors, k: int, weights: Reals, exact: bool) -> list[Hits]:
+    def search_batch(self, queries: Vectors, k: int, weights: Weights, exact: bool) -> list[Hits]:
         """`search` among all rows for each of `queries` (m, d), in one pass where the way allows it."""
         passing = self.everything
         strategy = choose(self._conditions(k, weights, passing, exact), self.limits)
@@ -183,7 +198,7 @@ class Part:
             for query, (places, visited) in zip(queries, found, strict=True)
         ]
 
-    def within(self, query: Vectors, radius: float, weights: Reals, passing: Passing) -> Hits:
+    def within(self, query: Vectors, radius: float, weights: Weights, passing: Passing) -> Hits:
         """All passing rows with distance ≤ `radius`: lists that cannot hold one are not read."""
         places, visited = self._inside(query, radius, weights, passing)
         strategy = Strategy.SCAN if self.lists is None else Strategy.CERTIFIED
@@ -193,7 +208,7 @@ class Part:
         near = int(np.searchsorted(hits.distance, radius, side="right"))
         return Hits(hits.places[:near], hits.distance[:near], hits.plan)
 
-    def _conditions(self, k: int, weights: Reals, passing: Passing, exact: bool) -> Conditions:
+    def _conditions(self, k: int, weights: Weights, passing: Passing, exact: bool) -> Conditions:
         if self.lists is None or self.codes is None:
             return Conditions(len(self), passing.count, k, exact, listed=False)
         return Conditions(
@@ -201,15 +216,15 @@ class Part:
             passing.count,
             k,
             exact,
-            default_metric=_proportional(weights, self.codes.weights),
-            kept=np.count_nonzero(weights) / len(weights),
+            default_metric=weights.proportional(self.codes.weights),
+            kept=weights.share,
             explained=self.lists.explained(weights),
         )
 
     def _hits(
         self,
         query: Vectors,
-        weights: Reals,
+        weights: Weights,
         places: Ids,
         k: int | None,
         strategy: Strategy,
@@ -223,22 +238,26 @@ class Part:
         return Hits(places[order], distance[order], plan)
 
     def _scan(
-        self, queries: Vectors, k: int, weights: Reals, passing: Passing, columns: bool = False
-    ) -> list[Ids]:
+        self, queries: Vectors, k: int, weights: Weights, passing: Passing, columns: bool = False
+    ) -> list[Places]:
+        places = passing.places
+        if places is not None and len(places) <= 8 * k:
+            return [places] * len(queries)
         if columns and self.columns is not None and len(queries) == 1:
-            return k_nearest(column_bounds(self.columns, queries[0], weights, passing.places), k)
-        return k_nearest(row_bounds(self.vectors, queries, weights, passing.places), k, len(queries))
+            return list(k_nearest(column_bounds(self.columns, queries[0], weights, places), k))
+        return list(k_nearest(row_bounds(self.vectors, queries, weights, places), k, len(queries)))
 
     def _plain(self, queries: Vectors, k: int, passing: Passing) -> list[tuple[Ids, int]]:
         """The nearest lists of each query, as many as the wanted recall needs."""
         lists, codes = self._listed
-        near = codes.near_lists(queries, min(len(lists), self._first(k, len(self) / len(lists))))
-        _, places = codes.search(queries, near, k + SPARE, passing.bitmap)
+        wanted = int(np.ceil(self.limits.rows_per_match * k * len(lists) / len(self)))
+        n_lists = min(len(lists), max(self.limits.lists_first, wanted))
+        places, near = codes.nearest(queries, n_lists, k + SPARE, passing.bitmap)
         visited = lists.sizes[near].sum(axis=1).tolist()
         return [(row[row >= 0], count) for row, count in zip(places, visited, strict=True)]
 
     def _visited(
-        self, query: Vectors, k: int, weights: Reals, passing: Passing, strategy: Strategy
+        self, query: Vectors, k: int, weights: Weights, passing: Passing, strategy: Strategy
     ) -> tuple[Ids, int]:
         """Lists with passing rows by the distance of their means, until a round changes nothing."""
         lists, codes = self._listed
@@ -251,9 +270,9 @@ class Part:
         keep = k + SPARE
 
         def look_into_codes(numbers: Ids) -> Found:
-            squares, places = codes.search(query[None], numbers[None], keep, passing.bitmap)
-            full = places[0] >= 0
-            return Found(places[0][full], squares[0][full])
+            squares, places = codes.search(query, numbers, keep, passing.bitmap)
+            full = places >= 0
+            return Found(places[full], squares[full])
 
         def look_into_vectors(numbers: Ids) -> Found:
             return self._nearest_in(passing.keep(lists.places(numbers)), query, weights, keep)
@@ -265,24 +284,23 @@ class Part:
             best, n_lists = visit(order, first, self.limits.lists_more, k, keep, look_into_vectors)
         return best.places, int(seen[n_lists - 1])
 
-    def _nearest_in(self, places: Ids, query: Vectors, weights: Reals, keep: int) -> Found:
-        factors = weights.astype(np.float32)
-        offsets = self.vectors[places]
+    def _nearest_in(self, places: Ids, query: Vectors, weights: Weights, keep: int) -> Found:
+        offsets = self.vectors.take(places, axis=0)
         offsets -= query
         offsets *= offsets
-        squares = offsets @ factors
+        squares = offsets @ weights.values.astype(np.float32)
         if len(places) > keep:
             least = np.argpartition(squares, keep)[:keep]
             places, squares = places[least], squares[least]
         order = np.argsort(squares, kind="stable")
         return Found(places[order], squares[order])
 
-    def _certified(self, query: Vectors, k: int, weights: Reals, passing: Passing) -> tuple[Ids, int]:
+    def _certified(self, query: Vectors, k: int, weights: Weights, passing: Passing) -> tuple[Ids, int]:
         """A quick answer bounds the k-th distance; then all that can lie within it is read."""
         quick = self.search(query, k, weights, passing, exact=False)
         return self._inside(query, float(quick.distance[-1]), weights, passing)
 
-    def _inside(self, query: Vectors, radius: float, weights: Reals, passing: Passing) -> tuple[Ids, int]:
+    def _inside(self, query: Vectors, radius: float, weights: Weights, passing: Passing) -> tuple[Ids, int]:
         if self.lists is None or passing.count <= self.limits.subset_rows:
             places = passing.places
         else:
@@ -290,10 +308,6 @@ class Part:
             places = passing.keep(self.lists.places(reached))
         count = len(self) if places is None else len(places)
         return inside(row_bounds(self.vectors, query[None], weights, places), radius), count
-
-    def _first(self, k: int, mean_size: float) -> int:
-        wanted = self.limits.rows_per_match * k
-        return max(self.limits.lists_first, int(np.ceil(wanted / mean_size)))
 
     @property
     def _listed(self) -> tuple[Lists, Codes]:
@@ -338,8 +352,3 @@ def _transposed(path: Path, vectors: Vectors) -> None:
     for start in range(0, len(vectors), WRITTEN):
         copy[:, start : start + WRITTEN] = vectors[start : start + WRITTEN].T
     copy.flush()
-
-
-def _proportional(weights: Reals, others: Reals) -> bool:
-    """The same metric up to a factor."""
-    return bool(np.allclose(weights * others.sum(), others * weights.sum(), rtol=1e-6, atol=0.0))

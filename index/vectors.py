@@ -12,13 +12,12 @@ import faiss
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from index.distance import Ids, Reals, Vectors, distances
+from index.distance import LARGEST, Ids, Reals, Vectors, Weights, distances
 from index.lists import Bitmap
 from index.part import Hits, Part, save_arrays
 from index.strategy import Limits, Plan
 
 K_LIMIT = 100_000
-LARGEST = 1e11  # of a latent's value and, about, of its weight: squares stay within float32
 TRAINED_PER_LIST = 40  # rows that k-means sees per list
 CHUNK = 65_536  # rows handled at a time while building
 
@@ -41,29 +40,42 @@ class FaissCodes:
     centre: Reals  # (d,)
 
     @cached_property
-    def _kept(self) -> NDArray[np.intp]:
-        return np.flatnonzero(self.weights)
+    def _metric(self) -> Weights:
+        return Weights(self.weights)
+
+    @cached_property
+    def _origin(self) -> Vectors:
+        return self._metric.taken(self.centre.astype(np.float32))
+
+    @cached_property
+    def _quantizer(self) -> Any:
+        return self.index.quantizer
 
     def coordinates(self, vectors: Vectors) -> Vectors:
         """(n, d) latents → (n, kept) float32 in which plain L2 is the default metric."""
-        kept = self._kept
-        offsets = vectors[:, kept] - self.centre[kept].astype(np.float32)
-        return np.ascontiguousarray(offsets * np.sqrt(self.weights[kept]).astype(np.float32))
+        offsets = self._metric.taken(vectors) - self._origin
+        offsets *= self._metric.scale
+        return offsets
 
-    def near_lists(self, queries: Vectors, n_lists: int) -> Ids:
-        numbers: Ids = self.index.quantizer.search(self.coordinates(queries), n_lists)[1]
-        return numbers
+    def nearest(self, queries: Vectors, n_lists: int, k: int, bitmap: Bitmap | None) -> tuple[Ids, Ids]:
+        points = self.coordinates(queries)
+        lists: Ids = self._quantizer.search(points, n_lists)[1]
+        return self._search(points, lists, k, bitmap)[1], lists
 
-    def search(self, queries: Vectors, lists: Ids, k: int, bitmap: Bitmap | None) -> tuple[Vectors, Ids]:
+    def search(self, query: Vectors, lists: Ids, k: int, bitmap: Bitmap | None) -> tuple[Vectors, Ids]:
+        squares, places = self._search(self.coordinates(query[None]), lists[None], k, bitmap)
+        return squares[0], places[0]
+
+    def _search(self, points: Vectors, lists: Ids, k: int, bitmap: Bitmap | None) -> tuple[Vectors, Ids]:
         """The wrapper's `search_preassigned` takes no selector, the method beneath it does."""
-        points, n = self.coordinates(queries), len(queries)
-        numbers = np.ascontiguousarray(lists, dtype=np.int64)
+        n = len(points)
+        points, lists = np.ascontiguousarray(points), np.ascontiguousarray(lists)
         remoteness = np.zeros(lists.shape, dtype=np.float32)
         squares, places = np.empty((n, k), dtype=np.float32), np.empty((n, k), dtype=np.int64)
         selector = None if bitmap is None else faiss.IDSelectorBitmap(bitmap)  # type: ignore[call-arg, arg-type]
         self.index.search_preassigned_c(
             n,
-            *(faiss.swig_ptr(points), k, faiss.swig_ptr(numbers), faiss.swig_ptr(remoteness)),
+            *(faiss.swig_ptr(points), k, faiss.swig_ptr(lists), faiss.swig_ptr(remoteness)),
             *(faiss.swig_ptr(squares), faiss.swig_ptr(places), False),
             faiss.SearchParametersIVF(sel=selector, nprobe=lists.shape[1]),  # type: ignore[call-arg]
         )
@@ -106,7 +118,7 @@ class VectorSet:
         row_numbers = np.asarray(rows, dtype=np.int64)
         matrix, ranks = np.asarray(vectors, dtype=np.float32), np.asarray(did_rank)
         _check_rows(row_numbers, matrix, ranks)
-        metric = _checked_weights(weights, matrix.shape[1])
+        metric = Weights.of(weights, matrix.shape[1]).values
         directory.mkdir(parents=True, exist_ok=True)
         listed = len(matrix) > limits.subset_rows
         order = _build_lists(directory, matrix, metric, seed) if listed else np.arange(len(matrix))
@@ -157,7 +169,7 @@ class VectorSet:
 
         `exclude` is left out of the answer. There are never fewer than `k` while `k` rows pass.
         """
-        point, metric = self._point(query), _checked_weights(weights, self.dimension)
+        point, metric = self._point(query), Weights.of(weights, self.dimension)
         _check_k(k)
         rows = None if among is None else np.asarray(among, dtype=np.int64)
         hits = [
@@ -177,7 +189,7 @@ class VectorSet:
     ) -> list[Matches]:
         """`search` for each row of `queries` (m, d), the m-th of `exclude` left out of the m-th answer."""
         points = np.array([self._point(query) for query in np.asarray(queries)], dtype=np.float32)
-        metric, left_out = _checked_weights(weights, self.dimension), exclude or [None] * len(points)
+        metric, left_out = Weights.of(weights, self.dimension), exclude or [None] * len(points)
         _check_k(k)
         if len(left_out) != len(points):
             raise ValueError(f"{len(left_out)} rows to exclude for {len(points)} queries")
@@ -196,14 +208,14 @@ class VectorSet:
         """All rows with distance ≤ `radius`, nearest first; always exact."""
         if not radius >= 0:
             raise ValueError(f"the radius is {radius}; it must be zero or above")
-        point, metric = self._point(query), _checked_weights(weights, self.dimension)
+        point, metric = self._point(query), Weights.of(weights, self.dimension)
         rows = None if among is None else np.asarray(among, dtype=np.int64)
         hits = [part.within(point, radius, metric, part.passing(rows)) for part in self._parts]
         return self._merged(hits, None, exclude)
 
     def distances(self, query: ArrayLike, weights: ArrayLike) -> Reals:
         """The distance of every row, aligned with `rows`."""
-        point, metric = self._point(query), _checked_weights(weights, self.dimension)
+        point, metric = self._point(query), Weights.of(weights, self.dimension)
         result = np.empty(len(self))
         for part in self._parts:
             values = distances(part.vectors, point, metric)
@@ -334,15 +346,6 @@ def _check_rows(rows: Ids, vectors: Vectors, did_rank: NDArray[Any]) -> None:
             f"{len(bad)} vectors have values that are not finite or above {LARGEST:g}; "
             f"the first is of row {rows[bad[0]]}"
         )
-
-
-def _checked_weights(weights: ArrayLike, dimension: int) -> Reals:
-    factors = np.asarray(weights, dtype=np.float64)
-    if factors.shape != (dimension,):
-        raise ValueError(f"the weights have shape {factors.shape}; the set holds {dimension} dimensions")
-    if not ((factors >= 0) & (factors <= LARGEST)).all() or not factors.any():
-        raise ValueError(f"weights must lie between 0 and {LARGEST:g}, and at least one above zero")
-    return factors
 
 
 def _check_k(k: int) -> None:

@@ -71,7 +71,8 @@ def _of_text(start: str) -> str:
     if columns not in (2, 3):
         raise RefusedSpectrum(f"text with {columns} columns of numbers: name its layout")
     numbers = ",".join(str(column) for column in range(columns))
-    return f"ascii_columns:{numbers}" + (f";skip={skip}" if skip else "")
+    titled = any(line.strip() and not line.lstrip().startswith("#") for line in lines[:skip])
+    return f"ascii_columns:{numbers}" + (f";skip={skip}" if titled else "")
 
 
 def _count(line: str) -> int:

@@ -161,7 +161,6 @@ def _write_model(directory: Path, model: TrainedModel, seen: Sequence[rows.Seen]
         embeddings.of,
         embeddings.vectors,
         rank[embeddings.of],
-        np.array([latent.scale for latent in model.recipe.latents]),
         parse_space(model.recipe.default_preset, model.recipe),
     )
 

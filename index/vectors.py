@@ -104,7 +104,6 @@ class VectorSet:
         rows: ArrayLike,
         vectors: ArrayLike,
         did_rank: ArrayLike,
-        scales: ArrayLike,
         weights: ArrayLike,
         *,
         limits: Limits = Limits(),  # noqa: B008 — frozen

@@ -210,6 +210,13 @@ def soda_params(low: str | None = None, high: str | None = None) -> tuple[InputP
             options=("RELATIVE",),
         ),
         InputParam(
+            "REDSHIFT",
+            "double",
+            None,
+            ucd="src.redshift",
+            description="Moves the spectrum to the rest frame: wavelengths are divided by 1 + REDSHIFT",
+        ),
+        InputParam(
             "FORMAT",
             ucd="meta.code.mime",
             utype="ssa:Access.Format",

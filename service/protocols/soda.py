@@ -1,0 +1,278 @@
+"""`/soda/sync`: parts of a spectrum and other forms of it; errors are plain text (SODA 1.0)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from encoder.spectrum import RefusedSpectrum, Spectrum
+from index.release import OpenRelease
+from index.rows import exposure_limits
+from service.errors import BusyFault, NotFoundFault, ServiceFault, UsageFault
+from service.formats.spectrum import CSV, FITS, VOTABLE, write_csv, write_fits, write_votable
+from service.protocols.dali import (
+    Interval,
+    MediaType,
+    Params,
+    choose_word,
+    circle,
+    finite,
+    interval,
+    numbers,
+    request_params,
+)
+from service.protocols.products import file_name
+
+Circle = tuple[float, float, float]
+Polygon = tuple[float, ...]
+SINGLE = (
+    "ID",
+    "BAND",
+    "TIME",
+    "CIRCLE",
+    "POLYGON",
+    "POS",
+    "FLUXCALIB",
+    "REDSHIFT",
+    "FORMAT",
+    "RESPONSEFORMAT",
+)
+
+
+class SeveralValuesFault(UsageFault):
+    """A filter is given more than once, which sync does not answer (SODA 1.0, 3.1)."""
+
+    fault = "MultiValuedParamNotSupported"
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A media type that spectra are written in."""
+
+    media_type: str
+    suffix: str
+    write: Callable[[Spectrum, str], bytes]
+
+
+FORMS: Mapping[str, Form] = {
+    VOTABLE: Form(VOTABLE, ".vot", lambda spectrum, by: write_votable(spectrum, publisher=by)),
+    FITS: Form(FITS, ".fits", lambda spectrum, by: write_fits(spectrum, publisher=by)),
+    CSV: Form(CSV, ".csv", lambda spectrum, _: write_csv(spectrum)),
+}
+NAMES = {
+    "votable": VOTABLE,
+    "text/xml": VOTABLE,
+    "fits": FITS,
+    "application/x-fits-bintable": FITS,
+    "csv": CSV,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is asked of one spectrum; None asks nothing."""
+
+    id: str
+    band: Interval | None = None  # metres
+    time: Interval | None = None  # MJD
+    circles: tuple[Circle, ...] = ()
+    polygons: tuple[Polygon, ...] = ()
+    relative: bool = False  # flux divided by its median
+    redshift: float | None = None  # wavelengths divided by 1 + redshift
+    form: Form = FORMS[VOTABLE]
+
+    @classmethod
+    def read(cls, params: Params) -> Wanted:
+        for name in SINGLE:
+            if len(params.all(name)) > 1:
+                raise SeveralValuesFault(f"{name} is given {len(params.all(name))} times; one value is taken")
+        circles, polygons = _areas(params)
+        calibration = params.one("FLUXCALIB")
+        if calibration is not None:
+            choose_word("FLUXCALIB", calibration, ("RELATIVE",))
+        return cls(
+            params.required("ID"),
+            _interval(params, "BAND"),
+            _interval(params, "TIME"),
+            circles,
+            polygons,
+            calibration is not None,
+            _redshift(params.one("REDSHIFT")),
+            _form(params.one("FORMAT", "RESPONSEFORMAT")),
+        )
+
+
+def _interval(params: Params, name: str) -> Interval | None:
+    text = params.one(name)
+    return None if text is None else interval(name, text)
+
+
+def _redshift(text: str | None) -> float | None:
+    if text is None:
+        return None
+    value = finite("REDSHIFT", text)
+    if value <= -1:
+        raise UsageFault(f"REDSHIFT is above -1, not {text}")
+    return value
+
+
+def _form(text: str | None) -> Form:
+    essence = MediaType.parse(text or VOTABLE).essence
+    form = FORMS.get(NAMES.get(essence, essence))
+    if form is None:
+        raise UsageFault(f"FORMAT is not known here: {text}; allowed are {', '.join(FORMS)}")
+    return form
+
+
+def _areas(params: Params) -> tuple[tuple[Circle, ...], tuple[Polygon, ...]]:
+    """CIRCLE, POLYGON, and POS, which is one of the two with its name before it (SODA 1.0, 3.3)."""
+    texts = {"CIRCLE": params.all("CIRCLE"), "POLYGON": params.all("POLYGON")}
+    pos = params.one("POS")
+    if pos is not None:
+        kind, _, rest = pos.strip().partition(" ")
+        if kind.upper() == "RANGE":
+            rest = _range_as_polygon(rest)
+            kind = "POLYGON"
+        texts[choose_word("POS: the shape", kind, ("CIRCLE", "POLYGON"))] += (rest,)
+    return tuple(circle("CIRCLE", text) for text in texts["CIRCLE"]), tuple(map(polygon, texts["POLYGON"]))
+
+
+def _range_as_polygon(text: str) -> str:
+    west, east, south, north = numbers("POS RANGE", text, 4)
+    return f"{west} {south} {east} {south} {east} {north} {west} {north}"
+
+
+def polygon(text: str) -> Polygon:
+    """`lon lat lon lat …` in degrees, at least three corners (DALI 3.9)."""
+    values = numbers("POLYGON", text)
+    if len(values) < 6 or len(values) % 2:
+        raise UsageFault(f"POLYGON takes three or more pairs of numbers: {text}")
+    if not all(map(math.isfinite, values)) or any(abs(latitude) > 90 for latitude in values[1::2]):
+        raise UsageFault(f"POLYGON has a corner that is not on the sphere: {text}")
+    return values
+
+
+# --- on the sphere ---
+
+
+def separation(ra: float, dec: float, ra2: float, dec2: float) -> float:
+    """Degrees between two positions in degrees."""
+    a, b, c, d = map(math.radians, (ra, dec, ra2, dec2))
+    half = math.sin((d - b) / 2) ** 2 + math.cos(b) * math.cos(d) * math.sin((c - a) / 2) ** 2
+    return math.degrees(2 * math.asin(math.sqrt(min(half, 1.0))))
+
+
+def inside(ra: float, dec: float, corners: Sequence[float]) -> bool:
+    """Whether the polygon's corners, seen from the position, go once around it; less than half a sphere."""
+    bearings = [bearing(ra, dec, lon, lat) for lon, lat in zip(corners[::2], corners[1::2], strict=True)]
+    turns = [
+        math.remainder(after - before, 2 * math.pi)
+        for before, after in zip(bearings, [*bearings[1:], bearings[0]], strict=True)
+    ]
+    near = separation(ra, dec, corners[0], corners[1]) < 90
+    return near and abs(sum(turns)) > math.pi
+
+
+def bearing(ra: float, dec: float, ra2: float, dec2: float) -> float:
+    """Radians from north over east, at which the second position is seen from the first."""
+    a, b, c, d = map(math.radians, (ra, dec, ra2, dec2))
+    east = math.sin(c - a) * math.cos(d)
+    return math.atan2(east, math.cos(b) * math.sin(d) - math.sin(b) * math.cos(d) * math.cos(c - a))
+
+
+# --- the work ---
+
+
+def processed(spectrum: Spectrum, wanted: Wanted) -> Spectrum | None:
+    """What is left of the spectrum; None where nothing is (SODA 1.0, 5.1)."""
+    facts = spectrum.facts
+    if wanted.time and not _during(exposure_limits(facts), wanted.time):
+        return None
+    if (wanted.circles or wanted.polygons) and not _within(facts.ra, facts.dec, wanted):
+        return None
+    keep = np.ones(len(spectrum.wave), bool)
+    if wanted.band:
+        metres = spectrum.wave * 1e-10
+        keep = (metres >= wanted.band[0]) & (metres <= wanted.band[1])
+    if not (keep & ~spectrum.mask).any():
+        return None
+    part = Spectrum(spectrum.wave[keep], spectrum.flux[keep], spectrum.ivar[keep], spectrum.mask[keep], facts)
+    return at_rest(relative(part) if wanted.relative else part, wanted.redshift)
+
+
+def _during(exposure: tuple[float, float] | tuple[None, None], time: Interval) -> bool:
+    start, stop = exposure
+    return start is not None and stop is not None and start <= time[1] and stop >= time[0]
+
+
+def _within(ra: float | None, dec: float | None, wanted: Wanted) -> bool:
+    if ra is None or dec is None:
+        return False
+    hits = [separation(ra, dec, lon, lat) <= radius for lon, lat, radius in wanted.circles]
+    return any(hits) or any(inside(ra, dec, corners) for corners in wanted.polygons)
+
+
+def relative(spectrum: Spectrum) -> Spectrum:
+    """The flux divided by the median of its absolute value over valid pixels."""
+    scale = float(np.median(np.abs(spectrum.flux[~spectrum.mask]))) or 1.0
+    facts = replace(spectrum.facts, flux_unit="relative", flux_calibration="RELATIVE")
+    return Spectrum(spectrum.wave, spectrum.flux / scale, spectrum.ivar * scale**2, spectrum.mask, facts)
+
+
+def at_rest(spectrum: Spectrum, redshift: float | None) -> Spectrum:
+    """Wavelengths divided by 1 + redshift; the flux is left as it is."""
+    if redshift is None:
+        return spectrum
+    facts = replace(spectrum.facts, wave_frame="rest")
+    return replace(spectrum, wave=spectrum.wave / (1 + redshift), facts=facts)
+
+
+def cutout(release: OpenRelease, wanted: Wanted, publisher: str) -> tuple[bytes, str] | None:
+    """The file and the name to save it under; None where nothing overlaps."""
+    row = release.row_of(wanted.id)
+    if row is None:
+        raise NotFoundFault(f"ID: no spectrum has the identifier {wanted.id}")
+    try:
+        spectrum = release.spectrum(row)
+    except RefusedSpectrum as reason:
+        raise NotFoundFault(f"ID: {wanted.id} cannot be read: {reason}") from reason
+    part = processed(spectrum, wanted)
+    if part is None:
+        return None
+    return wanted.form.write(part, publisher), file_name(release.did_of(row), wanted.form.suffix)
+
+
+def fault_text(fault: ServiceFault) -> Response:
+    """SODA's words for the kinds of fault (SODA 1.0, 5.2)."""
+    word = "Error"
+    if isinstance(fault, SeveralValuesFault):
+        word = fault.fault
+    elif isinstance(fault, BusyFault):
+        word = "ServiceUnavailable"
+    elif fault.status < 500:
+        word = "UsageError"
+    return PlainTextResponse(f"{word}: {fault}\n", fault.status)
+
+
+async def sync(request: Request) -> Response:
+    state = request.app.state
+    try:
+        wanted = Wanted.read(await request_params(request))
+        with state.holder.pin() as release:
+            found = await run_in_threadpool(cutout, release, wanted, state.config.registry.publisher)
+    except ServiceFault as fault:
+        return fault_text(fault)
+    if found is None:
+        return Response(status_code=204)
+    headers = {"Content-Disposition": f'inline; filename="{found[1]}"'}
+    return Response(found[0], 200, headers, wanted.form.media_type)
+
+
+routes: list[BaseRoute] = [Route("/soda/sync", sync, methods=["GET", "POST"])]

@@ -1,0 +1,151 @@
+"""SODA 1.0: what is kept, what is missed, and what errors say."""
+
+import io
+
+import numpy as np
+import pytest
+from astropy.table import Table
+
+from service.errors import BusyFault, NotFoundFault, UsageFault
+from service.protocols.dali import Params
+from service.protocols.soda import (
+    SeveralValuesFault,
+    Wanted,
+    cutout,
+    fault_text,
+    inside,
+    processed,
+    separation,
+)
+from tests.service.protocols.conftest import STRANGE
+
+pytestmark = pytest.mark.filterwarnings("ignore:The unit '(Angstrom|erg)' has been deprecated")
+
+
+def wanted(*pairs, **params):
+    return Wanted.read(Params.of([("ID", STRANGE), *pairs, *params.items()]))
+
+
+@pytest.fixture(scope="module")
+def spectrum(archive):
+    return archive.spectrum(archive.row_of(STRANGE))
+
+
+BANDS = [
+    ("4e-7 5e-7", 4000.0, 5000.0),
+    ("-Inf 4.2e-7", 3800.0, 4200.0),
+    ("6.9e-7 +Inf", 6900.0, 7000.0),
+    ("1e-7 1e-6", 3800.0, 7000.0),
+]
+
+
+@pytest.mark.parametrize(("band", "low", "high"), BANDS)
+def test_c02_band_keeps_the_pixels_between_its_ends(spectrum, band, low, high):
+    part = processed(spectrum, wanted(BAND=band))
+    kept = (spectrum.wave >= low - 1e-6) & (spectrum.wave <= high + 1e-6)
+    np.testing.assert_array_equal(part.wave, spectrum.wave[kept])
+    np.testing.assert_array_equal(part.flux, spectrum.flux[kept])
+
+
+OUTSIDE = [
+    {"BAND": "1e-6 2e-6"},
+    {"BAND": "4.34e-7 4.36e-7"},  # masked pixels only
+    {"TIME": "50000 50001"},
+    {"CIRCLE": "0 89 0.1"},
+    {"POLYGON": "0 80 10 80 10 81"},
+    {"POS": "CIRCLE 0 89 0.1"},
+    {"POS": "RANGE 0 1 88 89"},
+]
+
+
+@pytest.mark.parametrize("params", OUTSIDE, ids=str)
+def test_c04_no_overlap_gives_nothing(archive, params):
+    assert cutout(archive, wanted(**params), "us") is None
+
+
+def test_c02_time_and_place_are_hit_or_miss(spectrum):
+    ra, dec = spectrum.facts.ra, spectrum.facts.dec
+    for params in (
+        {"TIME": "56744 56745"},
+        {"CIRCLE": f"{ra} {dec} 0.1"},
+        {"POLYGON": f"{ra - 1} {dec - 1} {ra + 1} {dec - 1} {ra} {dec + 1}"},
+        {"POS": f"RANGE {ra - 1} {ra + 1} {dec - 1} {dec + 1}"},
+    ):
+        assert len(processed(spectrum, wanted(**params)).wave) == 600
+
+
+@pytest.mark.parametrize(
+    ("form", "format"),
+    [("application/fits", "fits"), ("text/csv", "ascii.csv"), ("application/x-votable+xml", "votable")],
+)
+def test_every_form_holds_the_same_part(archive, form, format):
+    body, name = cutout(archive, wanted(BAND="5e-7 5.5e-7", FORMAT=form), "us")
+    table = Table.read(io.BytesIO(body), format=format)
+    assert table["wavelength"][0] == pytest.approx(5000, abs=6)
+    assert table["wavelength"][-1] == pytest.approx(5500, abs=6)
+    assert name.startswith("f_20g.fits.")
+
+
+def test_c09_relative_flux_has_median_one_and_keeps_the_signal_to_noise(spectrum):
+    part = processed(spectrum, wanted(FLUXCALIB="RELATIVE"))
+    good = ~part.mask
+    assert np.median(np.abs(part.flux[good])) == pytest.approx(1.0)
+    before = (spectrum.flux * np.sqrt(spectrum.ivar))[good]
+    np.testing.assert_allclose((part.flux * np.sqrt(part.ivar))[good], before)
+
+
+def test_c09_redshift_moves_to_the_rest_frame(spectrum):
+    part = processed(spectrum, wanted(REDSHIFT="1"))
+    np.testing.assert_allclose(part.wave, spectrum.wave / 2)
+    assert part.facts.wave_frame == "rest"
+
+
+BAD = [
+    {"BAND": "wide"}, {"BAND": "5e-7 4e-7"}, {"BAND": "1 2 3"}, {"TIME": "2012"  " x"}, {"CIRCLE": "1 2"},
+    {"CIRCLE": "1 2 -3"}, {"POLYGON": "1 2 3 4"}, {"POLYGON": "1 2 3 4 5 95"}, {"POS": "BOX 1 2 3 4"},
+    {"POS": "RANGE 1 2"}, {"FLUXCALIB": "ABSOLUTE"}, {"FORMAT": "image/png"}, {"REDSHIFT": "-1"},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("params", BAD, ids=str)
+def test_c05_bad_values_name_the_parameter(params):
+    with pytest.raises(UsageFault, match=next(iter(params))):
+        wanted(**params)
+
+
+def test_c03_several_values_are_not_supported_in_sync():
+    with pytest.raises(SeveralValuesFault, match="BAND is given 2 times"):
+        wanted(("BAND", "1 2"), ("BAND", "3 4"))
+
+
+def test_c05_errors_are_plain_text_in_the_words_of_soda():
+    told = {
+        UsageFault("x"): (400, b"UsageError: x\n"),
+        NotFoundFault("x"): (404, b"UsageError: x\n"),
+        SeveralValuesFault("x"): (400, b"MultiValuedParamNotSupported: x\n"),
+        BusyFault("x"): (503, b"ServiceUnavailable: x\n"),
+    }
+    for fault, expected in told.items():
+        response = fault_text(fault)
+        assert (response.status_code, response.body) == expected
+        assert response.media_type == "text/plain"
+
+
+def test_no_identifier_and_an_unknown_one_are_faults(archive):
+    with pytest.raises(UsageFault, match="ID is missing"):
+        Wanted.read(Params.of([]))
+    with pytest.raises(NotFoundFault, match="no spectrum"):
+        cutout(archive, Wanted("ivo://x/y"), "us")
+
+
+def test_polygons_agree_with_circles_on_the_sphere():
+    """A polygon around the pole, and one over RA 0, judged by distance from their centres."""
+    ring = [part for lon in range(0, 360, 10) for part in (float(lon), 80.0)]
+    assert inside(123.0, 85.0, ring)
+    assert not inside(123.0, 75.0, ring)
+    square = [359.0, -1.0, 1.0, -1.0, 1.0, 1.0, 359.0, 1.0]
+    assert inside(0.5, 0.5, square)
+    assert inside(359.5, -0.5, square)
+    assert not inside(2.0, 0.0, square)
+    assert not inside(180.0, 0.0, square)
+    assert separation(0, 0, 0, 90) == pytest.approx(90)

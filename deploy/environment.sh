@@ -50,9 +50,10 @@ explain_pip_failure() {
 install_packages() {
     say "installing packages (once; a few minutes)"
     torch=$(sed -n 's/.*"\(torch==[^"]*\)".*/\1/p' "$root/pyproject.toml")
-    set -- "$1" "$2" "$python" -m pip install --prefer-binary --disable-pip-version-check --quiet --progress-bar off
+    set -- "$1" "$2" "$python" -m pip install --prefer-binary --disable-pip-version-check
     extras=$1 stamp=$2
     shift 2
+    [ -t 2 ] || set -- "$@" --quiet  # a terminal sees pip's progress, a log file does not
     "$@" ${torch:+"$torch"} && "$@" -e "$root[$extras]" || explain_pip_failure
     fingerprint >"$stamp"
 }

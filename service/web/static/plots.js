@@ -1,0 +1,93 @@
+"use strict";
+// Draws what the page carries as JSON: the chosen spectrum over its neighbours, and the map of the archive.
+(() => {
+  const COLOURS = ["#0b5a8f", "#c2480f", "#2b7a3d", "#7a3fa0", "#a07400", "#b0246a", "#00787a", "#6b5b4d"];
+  const SETTINGS = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] };
+  const FONT = { family: "system-ui, sans-serif", size: 13, color: "#16202a" };
+
+  const data = (id) => {
+    const element = document.getElementById(id);
+    return element ? JSON.parse(element.textContent) : null;
+  };
+
+  // Names come from archives and Plotly reads some HTML in text: only plain text may reach it.
+  const plain = (text) => text.replace(/[&<>]/g, (c) => ({ "&": "&amp;", "<": "&lt;", ">": "&gt;" })[c]);
+
+  const spread = (flux) => {
+    const valid = flux.filter((f) => f !== null).sort((a, b) => a - b);
+    return valid.length ? valid[Math.floor(0.95 * (valid.length - 1))] - valid[Math.floor(0.05 * (valid.length - 1))] : 0;
+  };
+
+  // The chosen spectrum lies on top; steps are as wide as the typical structure, so that lines stay apart.
+  const traces = (plot, apart) => {
+    const widths = plot.curves.map((curve) => spread(curve.flux)).sort((a, b) => a - b);
+    const step = apart ? Math.max(0.15, 0.6 * widths[Math.floor(widths.length / 2)]) : 0;
+    return plot.curves.map((curve, i) => ({
+      type: "scatter", mode: "lines", connectgaps: false, x: plot.wave,
+      y: curve.flux.map((f) => (f === null ? null : f - i * step)),
+      customdata: curve.flux, name: plain(curve.label),
+      line: { width: i === 0 ? 1.8 : 1.1, color: i === 0 ? "#000" : COLOURS[(i - 1) % COLOURS.length] },
+      hovertemplate: `${plain(curve.label)}<br>%{x:.1f} Å, flux %{customdata:.3f}<extra></extra>`,
+    }));
+  };
+
+  const layout = (plot, apart) => ({
+    font: FONT, margin: { l: apart ? 24 : 48, r: 10, t: 10, b: 44 }, hovermode: "closest", paper_bgcolor: "#fff", plot_bgcolor: "#fff",
+    xaxis: { title: { text: "Wavelength in vacuum (Å)" }, zeroline: false, gridcolor: "#e3e8ec", automargin: true },
+    yaxis: { title: { text: apart ? "" : "Flux / median" }, showticklabels: !apart, zeroline: false, gridcolor: "#eef1f3" },
+    legend: { orientation: "h", y: -0.16, yanchor: "top", font: { size: 12 }, traceorder: "normal" }, uirevision: apart ? "apart" : "together",
+  });
+
+  const drawSpectra = () => {
+    const plot = data("plot-data");
+    const place = document.getElementById("plot");
+    if (!plot || !place) return;
+    const offset = document.getElementById("offset");
+    const draw = () => Plotly.react(place, traces(plot, offset.checked), layout(plot, offset.checked), SETTINGS);
+    document.querySelector(".controls").hidden = false;
+    offset.addEventListener("change", draw);
+    draw().then(() => place.setAttribute("data-drawn", String(plot.curves.length)));
+    document.querySelectorAll("#neighbour-table tbody tr").forEach((row) => {
+      const index = plot.curves.findIndex((curve) => curve.did === row.dataset.did);
+      if (index < 0) return;
+      const emphasise = (on) => Plotly.restyle(place, { "line.width": on ? 2.6 : 1.1 }, [index]);
+      row.addEventListener("mouseenter", () => emphasise(true));
+      row.addEventListener("mouseleave", () => emphasise(false));
+    });
+  };
+
+  const drawMap = () => {
+    const map = data("map-data");
+    const place = document.getElementById("map");
+    if (!map || !place) return;
+    const known = map.points.filter((point) => point.colour !== null);
+    const unknown = map.points.filter((point) => point.colour === null);
+    const cloud = (points, marker, name) => ({
+      type: "scatter", mode: "markers", name, x: points.map((p) => p.x), y: points.map((p) => p.y),
+      text: points.map((p) => plain(p.label)), customdata: points.map((p) => p.href), marker,
+      hovertemplate: "%{text}<extra></extra>", showlegend: false,
+    });
+    const scale = { size: 6, color: known.map((p) => p.colour), colorscale: "RdBu", reversescale: false, colorbar: { title: { text: map.colour_title } }, line: { width: 0.3, color: "#555" } };
+    Plotly.newPlot(place, [cloud(unknown, { size: 4, color: "#bbb" }, "no label"), cloud(known, scale, "labelled")], {
+      font: FONT, margin: { l: 50, r: 10, t: 10, b: 44 }, hovermode: "closest",
+      xaxis: { title: { text: map.x_title }, zeroline: false }, yaxis: { title: { text: map.y_title }, zeroline: false },
+    }, SETTINGS).then(() => place.setAttribute("data-drawn", String(map.points.length)));
+    place.on("plotly_click", (event) => { window.location.href = event.points[0].customdata; });
+  };
+
+  const offerCopies = () => {
+    if (!navigator.clipboard) return;
+    document.querySelectorAll("button[data-copy]").forEach((button) => {
+      button.hidden = false;
+      button.addEventListener("click", async () => {
+        await navigator.clipboard.writeText(document.getElementById(button.dataset.copy).textContent);
+        button.textContent = "Copied";
+        setTimeout(() => { button.textContent = "Copy"; }, 1500);
+      });
+    });
+  };
+
+  drawSpectra();
+  drawMap();
+  offerCopies();
+})();

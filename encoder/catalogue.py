@@ -81,18 +81,19 @@ def facts_of(row: Row, collection: str, defaults: Row, did: Callable[[str], str]
     _check_position(numbers["ra"], numbers["dec"])
     _check_word(texts["wave_medium"], "wave_medium", MEDIA)
     _check_word(texts["flux_calibration"], "flux_calibration", CALIBRATIONS)
-    if numbers["mjd"] is None and texts["date_obs"]:
-        numbers["mjd"] = mjd_of(texts["date_obs"])
+    observed = mjd_of(texts["date_obs"]) if texts["date_obs"] else None
+    numbers["mjd"] = observed if numbers["mjd"] is None else numbers["mjd"]
     texts["flux_calibration"] = texts["flux_calibration"] or flux_calibration(texts["flux_unit"])
-    file = row["file"]
+    if not row["file"]:
+        raise RefusedSpectrum("the catalogue names no file")
     return Facts(
         spectrum_id=row["spectrum_id"],
         collection=collection,
         publisher_did=row.get("publisher_did") or did(row["spectrum_id"]),
-        path=file,
+        path=row["file"],
         locator=value("locator"),
         layout=value("layout") or reader,
-        media_type=media_type(file),
+        media_type=media_type(row["file"]),
         labels={name: label for name, label in labels.items() if label is not None},
         **texts,  # type: ignore[arg-type]
         **numbers,  # type: ignore[arg-type]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
+import shutil
 import tarfile
 import tempfile
 import threading
+import weakref
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path, PurePosixPath
@@ -147,55 +149,45 @@ class Collection:
     def entries(self) -> Iterator[Entry]:
         """Every row in the catalogue's order, without pixels; rows with bad values carry their reason.
 
-        Raises CollectionError for no row at all, an identifier given twice, or two rows with one DID.
+        Of two rows with one identifier the first is kept. Raises CollectionError where there is no row.
         """
-        seen: dict[str, str] = {}
-        for entry in self._entries():
-            facts = entry.facts
-            if facts.publisher_did in seen:
-                other = seen[facts.publisher_did]
-                what = (
-                    "is there twice" if other == facts.spectrum_id else f"and {other!r} make one identifier"
-                )
-                raise CollectionError(
-                    f"collection {self.name}: {facts.spectrum_id!r} {what} ({facts.publisher_did})"
-                )
-            seen[facts.publisher_did] = facts.spectrum_id
+        taken: dict[str, str] = {}
+        for row in self._rows():
+            entry = self._entry(row)
+            did, spectrum_id = entry.facts.publisher_did, entry.facts.spectrum_id
+            if did in taken and not entry.refused:
+                other = "an earlier row" if taken[did] == spectrum_id else repr(taken[did])
+                entry = replace(entry, refused=f"{other} has the same identifier {did}")
+            taken.setdefault(did, spectrum_id)
             yield entry
-        if not seen:
+        if not taken:
             raise CollectionError(f"collection {self.name}: no spectrum in {self.config.path}")
 
-    def _entries(self) -> Iterator[Entry]:
-        for row in self._rows():
-            try:
-                facts = catalogue.facts_of(
-                    row, self.name, self.config.defaults, self.publisher_did, self.config.reader
-                )
-                yield Entry(replace(facts, size=self._size(facts.path)))
-            except RefusedSpectrum as refusal:
-                yield Entry(self._bare(row), str(refusal))
-
-    def _bare(self, row: catalogue.Row) -> Facts:
-        spectrum_id = row["spectrum_id"]
-        did = row.get("publisher_did") or self.publisher_did(spectrum_id)
-        return Facts(spectrum_id, self.name, did, row["file"])
+    def _entry(self, row: catalogue.Row) -> Entry:
+        try:
+            facts = catalogue.facts_of(
+                row, self.name, self.config.defaults, self.publisher_did, self.config.reader
+            )
+        except RefusedSpectrum as refusal:
+            did = row.get("publisher_did") or self.publisher_did(row["spectrum_id"])
+            return Entry(Facts(row["spectrum_id"], self.name, did, row["file"]), str(refusal))
+        return Entry(replace(facts, size=self._size(facts.path)))
 
     def _rows(self) -> Iterator[dict[str, str]]:
-        """Catalogue rows under our column names, each with `spectrum_id` and `file`."""
+        """Catalogue rows under our column names; a row without identifier goes by its number."""
         path = self._catalogue()
         if path is None:
             yield from rows_from_headers(self.files(), self.original_file)
             return
-        taken = self.config.columns
         for number, row in enumerate(catalogue.rows(path), start=1):
-            mine = row | {name: row.get(source, "") for name, source in taken.items()}
-            absent = [name for name in ("spectrum_id", "file") if not mine.get(name)]
+            mine = row | {name: row.get(source, "") for name, source in self.config.columns.items()}
+            absent = [name for name in ("spectrum_id", "file") if name not in mine]
             if absent:
                 raise CollectionError(
-                    f"collection {self.name}: row {number} of {path.name} has no {' and no '.join(absent)}; "
+                    f"collection {self.name}: {path.name} has no column {' and no '.join(absent)}; "
                     "name the catalogue's columns in [collection.columns]"
                 )
-            yield mine
+            yield mine | {"spectrum_id": mine["spectrum_id"] or f"row {number}"}
 
     def _catalogue(self) -> Path | None:
         if self.path.is_file() and self._tar is None:
@@ -203,9 +195,8 @@ class Collection:
         wanted = self.config.catalogue or "catalogue.csv"
         if self._tar is not None and wanted in self._tar:
             return self._tar.file(wanted)
-        for path in (self.directory / wanted,):
-            if path.is_file():
-                return path
+        if self._tar is None and (self.directory / wanted).is_file():
+            return self.directory / wanted
         if self.config.catalogue:
             raise CollectionError(f"collection {self.name}: catalogue {wanted} is not in {self.config.path}")
         return None
@@ -266,8 +257,9 @@ class _Tar:
     def __init__(self, path: Path) -> None:
         self._file = tarfile.open(path)  # noqa: SIM115 (open as long as the collection)
         self._members = {member.name.removeprefix("./"): member for member in self._file if member.isfile()}
-        self._unpacked = tempfile.TemporaryDirectory(prefix="doppel-")
+        self._unpacked = Path(tempfile.mkdtemp(prefix="doppel-"))
         self._lock = threading.Lock()
+        weakref.finalize(self, _put_away, self._file, self._unpacked)
 
     def __contains__(self, name: str) -> bool:
         return name in self._members
@@ -283,9 +275,14 @@ class _Tar:
         if name not in self._members:
             raise RefusedSpectrum(f"no such file: {name}")
         member = self._members[name]
-        path = Path(self._unpacked.name) / f"{member.offset}{PurePosixPath(name).suffix}"
+        path = self._unpacked / f"{member.offset}{PurePosixPath(name).suffix}"
         with self._lock:
             if not path.exists():
                 content = self._file.extractfile(member)
                 path.write_bytes(content.read() if content else b"")
         return path
+
+
+def _put_away(file: tarfile.TarFile, directory: Path) -> None:
+    file.close()
+    shutil.rmtree(directory, ignore_errors=True)

@@ -8,6 +8,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from encoder.catalogue import NUMBERS, mjd_of, number
 from encoder.readers.fits import Header, opened
 from encoder.spectrum import RefusedSpectrum
 
@@ -37,7 +38,19 @@ def _keywords(path: Path) -> dict[str, str]:
     except RefusedSpectrum:
         return {}
     facts = {fact: _first(headers, words) for fact, words in KEYWORDS.items()}
-    return facts | _position(headers)
+    return {fact: text for fact, text in facts.items() if _is_usable(fact, text)} | _position(headers)
+
+
+def _is_usable(fact: str, text: str) -> bool:
+    """A header's odd value is left out; only a catalogue's is a reason to refuse the spectrum."""
+    try:
+        if fact == "date_obs" and text:
+            mjd_of(text)
+        elif fact in NUMBERS:
+            number(text, fact)
+    except RefusedSpectrum:
+        return False
+    return True
 
 
 def _first(headers: list[Header], words: tuple[str, ...]) -> str:

@@ -1,0 +1,67 @@
+"""All measures of likeness of one embedding, as figures that compare between models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from encoder.evaluate.retrieval import Archive, cross, neighbour_errors, purity, same
+from encoder.spectrum import Float64
+
+Figures = dict[str, Any]
+SHARED = 5  # objects in common that make two collections libraries of each other
+LABELS = ("teff", "logg", "feh")
+FEWEST = 20  # labelled spectra of a collection, to predict its labels from another
+
+
+def libraries(archive: Archive) -> list[str]:
+    """Collections that share objects with another, in order of name."""
+    names = sorted(set(archive.collections.tolist()))
+    keys = {name: set(archive.keys[archive.collections == name].tolist()) - {""} for name in names}
+    return [
+        name
+        for name in names
+        if any(other != name and len(keys[name] & keys[other]) >= SHARED for other in names)
+    ]
+
+
+def measure(archive: Archive, vectors: Sequence[Float64]) -> Figures:
+    """Cross, mixed and same retrieval, label errors of neighbours, purity; `vectors` as in `retrieval`."""
+    among = libraries(archive)
+    figures: Figures = {"libraries": among}
+    for name, mixed in (("cross", False), ("mixed", True)):
+        figures[name] = cross(archive, vectors, among, mixed).figures()
+    for collection in sorted(set(archive.collections.tolist())):
+        found = same(archive, vectors, archive.collections == collection)
+        if len(found.rank) >= FEWEST:
+            figures[f"same {collection}"] = found.figures()
+    inside = np.isin(archive.collections, among)
+    figures["knn"] = label_errors(archive, vectors, inside, inside)
+    figures |= _from_the_richest(archive, vectors, among)
+    figures["purity"] = purity(archive, vectors)
+    return figures
+
+
+def label_errors(
+    archive: Archive, vectors: Sequence[Float64], queries: Any, gallery: Any
+) -> dict[str, float]:
+    """Median absolute error of each label told by neighbours."""
+    found = {name: neighbour_errors(archive, vectors, name, queries, gallery) for name in LABELS}
+    return {name: float(np.median(np.abs(errors))) for name, errors in found.items() if errors.size}
+
+
+def _from_the_richest(archive: Archive, vectors: Sequence[Float64], among: list[str]) -> Figures:
+    """Labels of every other collection told by the library with most labels."""
+    labelled = np.isfinite(archive.labels["teff"])
+    if not among:
+        return {}
+    richest = max(among, key=lambda name: int(np.sum(labelled & (archive.collections == name))))
+    gallery = archive.collections == richest
+    figures = {}
+    for collection in sorted(set(archive.collections.tolist()) - {richest}):
+        queries = archive.collections == collection
+        if np.sum(queries & labelled) >= FEWEST:
+            figures[f"{richest}>{collection}"] = label_errors(archive, vectors, queries, gallery)
+    return figures

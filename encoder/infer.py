@@ -1,0 +1,121 @@
+"""Apply a published model: prepared spectra in, latents, labels with intervals and anomaly out. No torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from encoder.front import Coefficients, Front
+from encoder.neighbours import Reference
+from encoder.prepare import Float32, Grid, Prepared
+from encoder.recipe import Recipe
+from encoder.spectrum import Float64
+
+NETWORK, BASIS, REFERENCE, RECIPE = "encoder.onnx", "basis.npz", "reference.npz", "recipe.json"
+LOGARITHMIC = frozenset({"teff"})  # labels whose node holds log10 of the value
+LEVELS = ("68", "90")
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """What a model makes of N spectra; latents at their natural scale (the recipe has the metric's scales)."""
+
+    vectors: Float32  # (N, n_latent)
+    sigmas: Float32  # (N, n_latent)
+    labels: Float32  # (N, n_label), NaN where the spectrum lies outside what the labels were learnt on
+    label_lo68: Float32  # (N, n_label), as all intervals
+    label_hi68: Float32
+    label_lo90: Float32
+    label_hi90: Float32
+    anomaly: Float32  # (N,) percentile among the training spectra, 0 to 100
+
+
+class Encoder:
+    """A model opened from its directory; safe to share between threads."""
+
+    def __init__(self, recipe: Recipe, front: Front, reference: Reference, network: bytes) -> None:
+        self.recipe, self.front, self.reference = recipe, front, reference
+        self.grid = Grid(recipe.grid)
+        self._network = network
+
+    @classmethod
+    def open(cls, directory: Path) -> Encoder:
+        """The model in `directory` (recipe.json, basis.npz, reference.npz, encoder.onnx)."""
+        return cls(
+            Recipe.read(directory / RECIPE),
+            Front.of(read_arrays(directory / BASIS)),
+            Reference.of_arrays(read_arrays(directory / REFERENCE)),
+            (directory / NETWORK).read_bytes(),
+        )
+
+    @cached_property
+    def _session(self) -> Any:
+        """One thread: the service runs many requests side by side."""
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        return onnxruntime.InferenceSession(self._network, options, providers=["CPUExecutionProvider"])
+
+    def encode(self, prepared: Sequence[Prepared]) -> Encoded:
+        """Latents and labels of spectra prepared on `self.grid`."""
+        found = self.front(prepared)
+        vectors, sigmas = self._session.run(["vectors", "sigmas"], {"features": features(found)})
+        distance = self.reference.distance(vectors)
+        labels, bounds = self._labels(vectors, found.residual, distance <= self.reference.farthest)
+        anomaly = self.reference.percentile(distance, found.residual)
+        return Encoded(vectors, sigmas, labels, *bounds, anomaly)
+
+    def _labels(
+        self, vectors: Float32, residual: Float64, known: NDArray[np.bool_]
+    ) -> tuple[Float32, list[Float32]]:
+        """Labels and their bounds (lo68, hi68, lo90, hi90), each (N, n_label)."""
+        nodes = [
+            latent
+            for latent in self.recipe.latents
+            if latent.label is not None and latent.block != "intrinsic"
+        ]
+        at = {latent.label: self.recipe.latents.index(latent) for latent in nodes}
+        shape = (len(vectors), len(self.recipe.labels))
+        values, *bounds = (np.full(shape, np.nan, dtype=np.float32) for _ in range(5))
+        for number, label in enumerate(self.recipe.labels):
+            node = vectors[:, at[label.name]].astype(np.float64)
+            widths = half_widths(self.recipe.settings["intervals"][label.name], residual)
+            for target, offset in zip(
+                (values, *bounds), (0.0, -widths[0], widths[0], -widths[1], widths[1]), strict=True
+            ):
+                target[known, number] = physical(label.name, node + offset)[known]
+        return values, bounds
+
+
+def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays of an .npz; nothing in it can be code."""
+    with np.load(path, allow_pickle=False) as file:
+        return dict(file)
+
+
+def features(found: Coefficients) -> Float32:
+    """The network's input (N, K + 2): coefficients, velocity in km/s, rms residual."""
+    return np.column_stack((found.values, found.velocity, found.residual)).astype(np.float32)
+
+
+def physical(label: str, node: Float64) -> Float64:
+    """A label in its unit from the value of its node."""
+    return 10.0 ** np.clip(node, -30, 30) if label in LOGARITHMIC else node
+
+
+def node_value(label: str, value: Float64) -> Float64:
+    """The value of a label's node, the reverse of `physical`; NaN stays."""
+    return np.log10(np.where(value > 0, value, np.nan)) if label in LOGARITHMIC else value
+
+
+def half_widths(table: Mapping[str, Any], residual: Float64) -> Float64:
+    """Half widths (2, N) of the 68 and 90 % intervals, by the bin of the residual."""
+    place = np.searchsorted(np.asarray(table["residual"]), residual)
+    return np.stack([np.asarray(table[level])[place] for level in LEVELS])

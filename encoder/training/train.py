@@ -1,0 +1,202 @@
+"""Train one model and write its directory: front, head, calibration, held-out report."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from encoder.evaluate.report import card, write_report
+from encoder.evaluate.retrieval import FOLDS, Archive
+from encoder.front import Coefficients, Float64, Front, Shape, stacked
+from encoder.infer import BASIS, NETWORK, RECIPE, REFERENCE, features
+from encoder.model_config import ModelConfig
+from encoder.neighbours import Reference
+from encoder.prepare import Prepared
+from encoder.recipe import Recipe
+from encoder.spectrum import Bool, Facts
+from encoder.training import linear
+from encoder.training.checkpoint import Arrays, Progress, Steps, digest_of, write_arrays
+from encoder.training.describe import latents_of, presets_of
+from encoder.training.export import onnx_bytes
+from encoder.training.heads import Head, fit_head, known_labels, label_targets
+from encoder.training.heldout import HeldOut, held_out, velocity_test
+from encoder.training.linear import Views
+
+FEWEST = 30  # spectra to train on
+
+
+class TrainingError(Exception):
+    """There is not enough to train on; the message says what is missing."""
+
+
+@dataclass(frozen=True)
+class Material:
+    """What heads are fitted to: the training spectra's coefficients, names and labels."""
+
+    values: Float64  # (N, K)
+    keys: list[str | None]
+    labels: dict[str, Float64]  # (N,), NaN where unknown
+    views: Views
+
+    def part(self, chosen: Bool) -> Material:
+        """The rows that are True in `chosen` (N,)."""
+        rows, views = np.flatnonzero(chosen), chosen[self.views.of]
+        place = np.cumsum(chosen) - 1
+        return Material(
+            self.values[rows],
+            [self.keys[row] for row in rows.tolist()],
+            {name: values[rows] for name, values in self.labels.items()},
+            Views(self.views.joint[views], self.views.response[views], place[self.views.of[views]]),
+        )
+
+
+def train(
+    config: ModelConfig,
+    prepared: Sequence[Prepared],
+    facts: Sequence[Facts],
+    *,
+    directory: Path,
+    workdir: Path,
+    progress: Progress,
+    missing: Sequence[Facts] = (),
+) -> Recipe:
+    """Train on the spectra that `config` names and write the model into `directory`.
+
+    `prepared` and `facts` are all spectra that the model will embed, in one order; `missing` are those that the
+    grid does not cover: they count as misses in the report. Steps are kept in `workdir`, so that a killed run
+    goes on. Equal input and seed give equal files. Raises TrainingError where there is too little to train on.
+    """
+    steps = Steps(workdir, digest_of(config, prepared, facts), progress)
+    chosen = training_rows(config, facts)
+    front = fit_front(config, steps, prepared, facts, chosen)
+    found = Coefficients(**steps.step("coefficients", lambda: vars(front(prepared))))  # type: ignore[arg-type]
+    material = _material(config, steps, front, prepared, facts, chosen, found)
+    head = fitted_head(config, steps, "head", material)
+    archive = Archive.of([*facts, *missing])
+    folds = archive.folds[chosen]
+    heads = [
+        fitted_head(config, steps, f"head-without-fold-{fold + 1}", material.part(folds != fold))
+        for fold in range(FOLDS)
+    ]
+    progress("judging on held-out objects")
+    judged = held_out(heads, features(found).astype(np.float64), found.residual, archive, chosen)
+    return _write(config, directory, front, head, found, judged, facts, chosen, prepared)
+
+
+def training_rows(config: ModelConfig, facts: Sequence[Facts]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    """Places of the spectra of the wanted collections and class."""
+    rows = [
+        row
+        for row, one in enumerate(facts)
+        if (not config.collections or one.collection in config.collections)
+        and (not config.object_class or one.object_class == config.object_class)
+    ]
+    if len(rows) < FEWEST:
+        what = f"of class {config.object_class!r} " if config.object_class else ""
+        raise TrainingError(
+            f"model {config.name}: {len(rows)} spectra {what}cover "
+            f"{config.grid.start:g}–{config.grid.stop:g} Å; training needs {FEWEST}"
+        )
+    return np.array(rows, dtype=np.int64)
+
+
+def fit_front(
+    config: ModelConfig,
+    steps: Steps,
+    prepared: Sequence[Prepared],
+    facts: Sequence[Facts],
+    chosen: np.ndarray[tuple[int], np.dtype[np.int64]],
+) -> Front:
+    """Templates and components of the chosen spectra."""
+
+    def make() -> Arrays:
+        shape = Shape.of(config.grid, config.window, config.align)
+        flux, good = stacked([prepared[row] for row in chosen.tolist()])
+        templates = _template_rows([facts[row] for row in chosen.tolist()])
+        aligner = linear.fit_aligner(shape, flux[templates], good[templates])
+        rest, _ = linear.at_rest(shape, aligner, flux, good)
+        return linear.fit_front(shape, aligner, rest, config.components).arrays()
+
+    return Front.of(steps.step("components", make))
+
+
+def _template_rows(facts: Sequence[Facts]) -> list[int]:
+    """Spectra of the largest collection at rest; of the largest at all where none is at rest."""
+    resting = [row for row, one in enumerate(facts) if one.wave_frame == "rest"]
+    rows = resting if len(resting) >= FEWEST else list(range(len(facts)))
+    names = [facts[row].collection for row in rows]
+    largest = max(sorted(set(names)), key=names.count)
+    return [row for row, name in zip(rows, names, strict=True) if name == largest]
+
+
+def _material(
+    config: ModelConfig,
+    steps: Steps,
+    front: Front,
+    prepared: Sequence[Prepared],
+    facts: Sequence[Facts],
+    chosen: np.ndarray[tuple[int], np.dtype[np.int64]],
+    found: Coefficients,
+) -> Material:
+    values, rows = found.values[chosen], chosen.tolist()
+
+    def make() -> Arrays:
+        rest, _ = linear.at_rest(front.shape, front.aligner, *stacked([prepared[row] for row in rows]))
+        views = linear.deviations(front, rest, values, np.random.default_rng(config.seed))
+        return {"joint": views.joint, "response": views.response, "of": views.of}
+
+    views = Views(**steps.step("views", make))  # type: ignore[arg-type]
+    labels = known_labels(label_targets([dict(facts[row].labels) for row in rows]))
+    return Material(values, [facts[row].object_key for row in rows], labels, views)
+
+
+def fitted_head(config: ModelConfig, steps: Steps, name: str, material: Material) -> Head:
+    """The head of this material, its network trained where the kind has one."""
+    axes = linear.fit_axes(material.values, material.keys, material.views, config.axes)
+    return fit_head(material.values, axes, material.labels)
+
+
+def _write(
+    config: ModelConfig,
+    directory: Path,
+    front: Front,
+    head: Head,
+    found: Coefficients,
+    judged: HeldOut,
+    facts: Sequence[Facts],
+    chosen: np.ndarray[tuple[int], np.dtype[np.int64]],
+    prepared: Sequence[Prepared],
+) -> Recipe:
+    """The model's files; the model's id is told by the bytes of its weights."""
+    head = replace(head, sigma_floor=judged.floor, sigma_slope=judged.slope)
+    vectors = head(features(found).astype(np.float64)[chosen])
+    velocity = velocity_test(front, head, [prepared[row] for row in chosen.tolist()], config.seed)
+    labels = label_targets([dict(facts[row].labels) for row in chosen.tolist()])
+    latents = latents_of(head, vectors, labels, judged.scales, velocity.leaks)
+    presets = presets_of(latents)
+    directory.mkdir(parents=True, exist_ok=True)
+    write_arrays(directory / BASIS, front.arrays())
+    write_arrays(directory / REFERENCE, Reference.of(vectors, found.residual[chosen]).arrays())
+    network = onnx_bytes(head)
+    (directory / NETWORK).write_bytes(network)
+    weights = hashlib.sha256(network + (directory / BASIS).read_bytes()).hexdigest()
+    recipe = Recipe(
+        name=config.name,
+        model_id=f"{config.name}-{weights[:12]}",
+        kind=config.kind,
+        grid=config.grid,
+        min_coverage=config.min_coverage,
+        latents=latents,
+        presets=presets,
+        default_preset="physics",
+        labels=head.labels,
+        settings={"intervals": judged.intervals, "seed": config.seed, "window_kms": config.window},
+    )
+    (directory / RECIPE).write_text(recipe.to_json(), encoding="utf-8")
+    report = write_report(directory, recipe, judged.figures(latents, presets), velocity.figures, len(chosen))
+    (directory / "card.md").write_text(card(recipe, report), encoding="utf-8")
+    return recipe

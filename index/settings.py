@@ -1,4 +1,4 @@
-"""Sections of the configuration as frozen dataclasses: one reader, one way to document and to override a key."""
+"""Sections of the configuration as frozen dataclasses: one way to read, to document, to override a key."""
 
 from __future__ import annotations
 

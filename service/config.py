@@ -126,7 +126,9 @@ def _sections(document: Mapping[str, Any]) -> dict[str, Any]:
             raise SettingError(
                 f"write {'[[' if name in LISTS else '['}{name}{']]' if name in LISTS else ']'}"
             )
-    sections = {name: read_section(kind, name, document.get(name, {})) for name, kind in SECTIONS.items()}
+    sections: dict[str, Any] = {
+        name: read_section(kind, name, document.get(name, {})) for name, kind in SECTIONS.items()
+    }
     collections = tuple(CollectionConfig.from_table(table) for table in document.get("collection", ()))
     models = tuple(ModelConfig.from_table(table, RESERVED) for table in document.get("model", ()))
     _once("collection", [collection.name for collection in collections])

@@ -1,4 +1,4 @@
-"""The configuration: least that works, every key checked, told with a suggestion, overridden by the environment."""
+"""The configuration: the least that works, every key checked and documented, the environment overrides."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_what_cannot_be_missing_is_asked_for(tmp_path: Path, part: str) -> None:
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="cannot read .*No such file"):
+    with pytest.raises(ConfigError, match=r"cannot read .*No such file"):
         Config.read(tmp_path / "none.toml", {})
 
 
@@ -86,7 +86,7 @@ def test_the_environment_overrides(tmp_path: Path) -> None:
     assert (config.service.port, config.limits.max_rows) == (8099, 7)
     with pytest.raises(ConfigError, match="DOPPEL_SERVICE_PORT: 'many' is no int"):
         Config.read(path, {"DOPPEL_SERVICE_PORT": "many"})
-    with pytest.raises(ConfigError, match="DOPPEL_SERVICE_PROT: .* did you mean 'port'"):
+    with pytest.raises(ConfigError, match=r"DOPPEL_SERVICE_PROT: .* did you mean 'port'"):
         Config.read(path, {"DOPPEL_SERVICE_PROT": "1"})
 
 

@@ -1,0 +1,1 @@
+"""The sub-commands of `doppel`, each imported only when it is asked for."""

@@ -1,0 +1,32 @@
+"""`doppel releases`: what there is, and which is published."""
+
+from __future__ import annotations
+
+import argparse
+
+from index.manifest import Manifest
+from index.release import ReleaseError, Releases
+from service.commands.common import add_config, answer, configured
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    add_config(parser)
+
+
+def main(arguments: argparse.Namespace) -> int:
+    releases = Releases(configured(arguments).releases)
+    try:
+        current = releases.current().name
+    except ReleaseError:
+        current = None
+    found = {name: Manifest.read(releases.root / name) for name in releases.list()}
+    lines = [_line(name, told, name == current) for name, told in found.items()]
+    rows = [{"release": name, "rows": told.rows, "models": told.models} for name, told in found.items()]
+    answer(arguments, "\n".join(lines) or "no release", {"published": current, "releases": rows})
+    return 0
+
+
+def _line(name: str, told: Manifest, current: bool) -> str:
+    models = ", ".join(told.models)
+    mark = "  published" if current else ""
+    return f"{name}  {told.rows['doppel.spectra']} spectra, models {models}{mark}"

@@ -37,6 +37,7 @@ MEDIA_TYPES = {
     ".gz": "application/gzip", ".csv": "text/csv",
 }  # fmt: skip
 
+URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:[!-~]+")
 UNCALIBRATED = re.compile(r"uncalibrated|counts?\b|\badu\b|electrons?\b|\bdn\b|photons?\b", re.IGNORECASE)
 NORMALIZED = re.compile(r"normali[sz]ed|continuum", re.IGNORECASE)
 FLUX_DENSITY = re.compile(r"\berg|\bjy\b|\bmjy\b|\bw\b.*\bm", re.IGNORECASE)
@@ -78,6 +79,9 @@ def facts_of(row: Row, collection: str, defaults: Row, did: Callable[[str], str]
     texts = {field: value(name) or None for name, field in TEXTS.items() if name != "locator"}
     numbers = {field: number(value(name), name) for name, field in NUMBERS.items()}
     labels = {field: number(value(name), name) for name, field in LABELS.items()}
+    publisher_did = row.get("publisher_did") or did(row["spectrum_id"])
+    if not URI.fullmatch(publisher_did):
+        raise RefusedSpectrum(f"publisher_did is no URI: {publisher_did!r}")
     _check_position(numbers["ra"], numbers["dec"])
     _check_word(texts["wave_medium"], "wave_medium", MEDIA)
     _check_word(texts["flux_calibration"], "flux_calibration", CALIBRATIONS)
@@ -89,7 +93,7 @@ def facts_of(row: Row, collection: str, defaults: Row, did: Callable[[str], str]
     return Facts(
         spectrum_id=row["spectrum_id"],
         collection=collection,
-        publisher_did=row.get("publisher_did") or did(row["spectrum_id"]),
+        publisher_did=publisher_did,
         path=row["file"],
         locator=value("locator"),
         layout=value("layout") or reader,

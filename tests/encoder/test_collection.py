@@ -82,6 +82,7 @@ def test_a_row_with_a_bad_value_is_refused_by_name_and_the_rest_goes_on(tmp_path
         ({"snr": "inf"}, "snr is infinite"),
         ({"flux_calibration": "good"}, "allowed: ABSOLUTE"),
         ({"file": ""}, "names no file"),
+        ({"publisher_did": "ivo://a b"}, "publisher_did is no URI: 'ivo://a b'"),
     ]
     columns = {name: "" for row, _ in bad for name in row if name != "file"}
     write_catalogue(

@@ -14,6 +14,8 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from service.formats.drain import Drain
+
 AT_ONCE = 64 * 1024  # bytes; an answer up to this size goes out whole, with its Content-Length
 WORTH_PACKING = 500
 CODINGS = ("zstd", "gzip")
@@ -110,34 +112,3 @@ def packed(chunks: Iterator[bytes], coding: str) -> Iterator[bytes]:
             if sink.pieces:
                 yield sink.taken()
     yield sink.taken()
-
-
-class Drain:
-    """A file that is only written to; `taken` gives and forgets what has come so far."""
-
-    def __init__(self) -> None:
-        self.pieces: list[bytes] = []
-        self.closed = False
-        self.position = 0
-
-    def write(self, data: bytes) -> int:
-        self.pieces.append(bytes(data))
-        self.position += len(data)
-        return len(data)
-
-    def tell(self) -> int:
-        return self.position
-
-    def flush(self) -> None:
-        """Nothing is held back."""
-
-    def writable(self) -> bool:
-        return True
-
-    def close(self) -> None:
-        self.closed = True
-
-    def taken(self) -> bytes:
-        data = b"".join(self.pieces)
-        self.pieces.clear()
-        return data

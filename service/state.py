@@ -35,7 +35,6 @@ class Job(Base):
     destruction: Mapped[float] = mapped_column(index=True)
     duration: Mapped[int]  # seconds; 0: as long as the hard limit
     parameters: Mapped[str] = mapped_column(Text)  # JSON: [[name, value], …]
-    uploads: Mapped[str] = mapped_column(Text, default="{}")  # JSON: {part's name: media type}
     attempts: Mapped[int] = mapped_column(default=0)
     worker: Mapped[str | None] = mapped_column(String(40))
     lease: Mapped[float | None]  # the worker holds the job until then

@@ -11,7 +11,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from registry_metadata.columns import Column
-from service.formats.stream import COMPLEX, TEXT, fixed_length, is_array, run_of_bytes, typed
+from service.formats.stream import (
+    COMPLEX,
+    NULLS,
+    TEXT,
+    fixed_length,
+    is_array,
+    list_offsets,
+    run_of_bytes,
+    typed,
+)
 
 Bytes = npt.NDArray[np.uint8]
 
@@ -26,7 +35,6 @@ BIG_ENDIAN = {
     "floatComplex": ">f4",
     "doubleComplex": ">f8",
 }
-NULLS = {"unsignedByte": 255, "short": -(2**15), "int": -(2**31), "long": -(2**63)}
 UNKNOWN = ord("?")
 
 
@@ -168,10 +176,10 @@ def variable_bits(array: pa.Array) -> tuple[npt.NDArray[np.int32], pa.Array]:
 def variable_numbers(column: Column, array: pa.Array) -> tuple[npt.NDArray[np.int32], pa.Array]:
     kind = np.dtype(BIG_ENDIAN[column.datatype])
     values = np.ascontiguousarray(numbers(column.datatype, array.flatten()).astype(kind))
-    lengths = pc.fill_null(pc.list_value_length(array), 0).to_numpy(zero_copy_only=False).astype(np.int64)
-    offsets = np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths)]) * kind.itemsize
+    offsets = list_offsets(array)
+    lengths = np.diff(offsets)
     elements = lengths // 2 if column.datatype in COMPLEX else lengths
-    return elements.astype(np.int32), large_binary(offsets, pa.py_buffer(values))
+    return elements.astype(np.int32), large_binary(offsets * kind.itemsize, pa.py_buffer(values))
 
 
 def base64_stream(chunks: Iterable[bytes]) -> Iterator[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib import import_module
 
 from service.errors import UsageFault
 from service.formats.csv import write_csv, write_tsv
@@ -45,6 +46,16 @@ def plain(writer: Callable[[Rows], Iterator[bytes]]) -> Writer:
     def write(
         rows: Rows, descriptors: Sequence[ServiceDescriptor], params: Sequence[InputParam]
     ) -> Iterator[bytes]:
+        return writer(rows)
+
+    return write
+
+
+def late(module: str, name: str) -> Callable[[Rows], Iterator[bytes]]:
+    """A writer whose module is imported when it is first asked for."""
+
+    def write(rows: Rows) -> Iterator[bytes]:
+        writer: Callable[[Rows], Iterator[bytes]] = getattr(import_module(f"service.formats.{module}"), name)
         return writer(rows)
 
     return write
@@ -91,6 +102,22 @@ FORMATS: tuple[Format, ...] = (
     ),
     Format("tsv", "text/tab-separated-values", "tsv", plain(write_tsv), error="text"),
     Format("json", "application/json", "json", plain(write_json), error="json"),
+    Format("fits", "application/fits", "fits", plain(late("fits", "write_fits")), ("image/fits",)),
+    Format(
+        "parquet",
+        "application/vnd.apache.parquet",
+        "parquet",
+        plain(late("arrow", "write_parquet")),
+        ("application/x-parquet",),
+    ),
+    Format(
+        "arrow",
+        "application/vnd.apache.arrow.stream",
+        "arrows",
+        plain(late("arrow", "write_arrow")),
+    ),
+    Format("html", "text/html", "html", plain(late("text", "write_html")), error="text"),
+    Format("text", "text/plain", "txt", plain(late("text", "write_text")), error="text"),
 )
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -105,6 +107,7 @@ ARROW: dict[str, pa.DataType] = {
     "char": pa.string(),
     "unicodeChar": pa.string(),
 }
+NULLS = {"unsignedByte": 255, "short": -(2**15), "int": -(2**31), "long": -(2**63)}  # where a type has none
 TEXT = ("char", "unicodeChar")
 COMPLEX = ("floatComplex", "doubleComplex")
 
@@ -147,13 +150,18 @@ def texts(column: Column, array: pa.Array) -> pa.Array:
     if not is_array(column):
         return scalar_texts(values)
     values = values.cast(pa.list_(ARROW[column.datatype]))
-    flat = pc.fill_null(scalar_texts(values.flatten()), "NaN")
-    offsets = pc.subtract(values.offsets, values.offsets[0])
-    lists = pa.ListArray.from_arrays(offsets, flat)
+    flat = pc.fill_null(scalar_texts(values.flatten()), str(NULLS.get(column.datatype, "NaN")))
+    lists = pa.ListArray.from_arrays(pa.array(list_offsets(values), pa.int32()), flat)
     joined = pc.binary_join(lists, " ")
     return (
         pc.if_else(values.is_valid(), joined, pa.scalar(None, pa.string())) if values.null_count else joined
     )
+
+
+def list_offsets(values: pa.Array) -> npt.NDArray[np.int64]:
+    """Where each list begins and ends in `values.flatten()`, which leaves out what lies under a NULL."""
+    lengths = pc.fill_null(pc.list_value_length(values), 0).to_numpy(zero_copy_only=False)
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
 
 
 def scalar_texts(values: pa.Array) -> pa.Array:

@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 
 from registry_metadata.columns import Column
 from service.errors import ServiceFault
-from service.formats.binary import NULLS, base64_stream, encode_batch
-from service.formats.stream import Info, Rows, is_array, joined, slices, texts
+from service.formats.binary import base64_stream, encode_batch
+from service.formats.stream import NULLS, TEXT, Info, Rows, fixed_length, is_array, joined, slices, texts
 
 Serialization = Literal["BINARY2", "BINARY", "TABLEDATA"]
 
@@ -121,7 +121,7 @@ def frame_of(column: Column) -> str | None:
 
 def field_element(column: Column, id_: str, serialization: Serialization) -> str:
     content = description_element(column.description)
-    if serialization == "BINARY" and column.datatype in NULLS and not is_array(column):
+    if column.datatype in NULLS and (serialization == "BINARY" or is_array(column)):
         content += f'<VALUES null="{NULLS[column.datatype]}"/>'
     attributes = {
         "ID": id_,
@@ -257,13 +257,21 @@ def rows_of_cells(columns: Sequence[Column], batch: pa.RecordBatch) -> bytes:
 
 
 def cells(column: Column, array: pa.Array) -> pa.Array:
-    """Escaped text of every value; NULL is an empty cell (VOTable 1.4, 6)."""
+    """Escaped text of every value; NULL is an empty cell, or one full of nulls where its size is fixed
+    (VOTable 1.4, 6)."""
     text = texts(column, array)
-    if column.datatype in ("char", "unicodeChar"):
+    if column.datatype in TEXT:
         text = escaped(text)
-    elif column.datatype in ("float", "double") and not is_array(column):
-        text = pc.fill_null(text, "NaN")
-    return pc.fill_null(text, "") if text.null_count else text
+    return pc.fill_null(text, null_cell(column)) if text.null_count else text
+
+
+def null_cell(column: Column) -> str:
+    count = fixed_length(column)
+    if column.datatype in TEXT or count is None:
+        return ""
+    if column.datatype in NULLS:
+        return " ".join([str(NULLS[column.datatype])] * count) if is_array(column) else ""
+    return " ".join(["?" if column.datatype == "boolean" else "NaN"] * count)
 
 
 def escaped(text: pa.Array) -> pa.Array:

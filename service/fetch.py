@@ -17,6 +17,7 @@ PORTS = {"http": 80, "https": 443}
 REDIRECTS = (301, 302, 303, 307, 308)
 MAX_REDIRECTS = 5
 PIECE = 256 * 1024
+NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 
 
 def resolve(host: str, port: int) -> Sequence[str]:
@@ -25,8 +26,8 @@ def resolve(host: str, port: int) -> Sequence[str]:
 
 
 def fetch(url: str, max_bytes: int, seconds: float, resolver: Resolver = resolve) -> bytes:
-    """The content of an http or https URL. Every hop's name is resolved once, all its addresses must be public,
-    and the connection goes to the address that was checked. UsageFault, TooLargeFault."""
+    """The content of an http or https URL. Every hop's name is resolved once, all its addresses must be
+    public, and the connection goes to the address that was checked. UsageFault, TooLargeFault."""
     deadline = time.monotonic() + seconds
     for _ in range(MAX_REDIRECTS + 1):
         connection = connect(url, deadline, resolver)
@@ -86,6 +87,8 @@ def is_public(address: str) -> bool:
         return False
     inner = [found]
     if isinstance(found, ipaddress.IPv6Address):
+        if found in NAT64:
+            return False
         inner += [one for one in (found.ipv4_mapped, found.sixtofour) if one is not None]
         inner += list(found.teredo or ())
     return all(one.is_global and not one.is_multicast for one in inner[1:] or inner)

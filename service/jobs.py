@@ -231,6 +231,7 @@ class Jobs:
             self.pool.submit(self._run, job).add_done_callback(self._done)
 
     def _wait_for_work(self) -> None:
+        """Until a job is queued here, or it is time to look for those of other processes."""
         with self.changed:
             if not self.closing.is_set() and not self.awaited:
                 self.changed.wait(LOOK_SECONDS)

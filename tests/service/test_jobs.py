@@ -1,0 +1,280 @@
+"""UWS jobs: life cycle, fairness, leases, destruction; and a process that is killed in the middle."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+from service.errors import BusyFault, ForbiddenFault, NotFoundFault, TimeoutFault, UsageFault
+from service.jobs import Filter, Jobs, Stop
+from service.limits import Limits
+from service.respond import Document
+from service.state import Job, State
+
+LIMITS = Limits(jobs_per_client=5, running_jobs=2)
+Execute = Callable[[Job, Path, Stop, ExitStack], Document]
+
+
+def quick(job: Job, directory: Path, stop: Stop, stack: ExitStack) -> Document:
+    return Document("text/plain", iter([b"done ", job.id.encode()]), "result.txt")
+
+
+def endless(job: Job, directory: Path, stop: Stop, stack: ExitStack) -> Document:
+    over = threading.Event()
+    stop.on_stop(over.set)
+    over.wait(30)
+    raise UsageFault("interrupted")
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[State]:
+    found = State("", tmp_path / "state")
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def make(state: State) -> Iterator[Callable[..., Jobs]]:
+    made: list[Jobs] = []
+
+    def start(execute: Execute = quick, limits: Limits = LIMITS) -> Jobs:
+        jobs = Jobs(state, limits, execute)
+        jobs.start()
+        made.append(jobs)
+        return jobs
+
+    yield start
+    for jobs in made:
+        jobs.stop()
+
+
+def until(jobs: Jobs, id_: str, *phases: str) -> Job:
+    deadline = time.monotonic() + 20
+    while (job := jobs.get(id_)).phase not in phases:
+        assert time.monotonic() < deadline, job.phase
+        time.sleep(0.005)
+    return job
+
+
+def test_u02_a_job_goes_from_pending_to_completed(make: Callable[..., Jobs]) -> None:
+    jobs = make()
+    job = jobs.create("me", [("QUERY", "x")], "run 1")
+    assert jobs.get(job.id).phase == "PENDING"
+    jobs.run(job.id)
+    done = until(jobs, job.id, "COMPLETED")
+    assert (jobs.directory(job.id) / "result").read_text() == f"done {job.id}"
+    assert (done.size, done.media_type, done.run_id) == (5 + len(job.id), "text/plain", "run 1")
+    assert done.started is not None
+    assert done.ended is not None
+    assert done.created <= done.started <= done.ended
+
+
+def test_u11_a_fault_is_told_and_a_bug_is_not(
+    make: Callable[..., Jobs], caplog: pytest.LogCaptureFixture
+) -> None:
+    def failing(job: Job, directory: Path, stop: Stop, stack: ExitStack) -> Document:
+        if job.run_id == "bug":
+            raise RuntimeError("secret /etc/path")
+        raise TimeoutFault("longer than 60 s")
+
+    jobs = make(failing)
+    late, bug = jobs.create("me", [], None), jobs.create("me", [], "bug")
+    for job in (late, bug):
+        jobs.run(job.id)
+    told = until(jobs, late.id, "ERROR")
+    assert (told.error, told.error_kind) == ("longer than 60 s", "transient")
+    assert "secret" not in str(until(jobs, bug.id, "ERROR").error)
+    jobs.stop()
+    assert "secret" in caplog.text
+
+
+def test_u15_unknown_jobs_and_illegal_steps(make: Callable[..., Jobs]) -> None:
+    jobs = make()
+    job = jobs.create("me", [], None)
+    jobs.run(job.id)
+    until(jobs, job.id, "COMPLETED")
+    with pytest.raises(ForbiddenFault, match="COMPLETED"):
+        jobs.run(job.id)
+    with pytest.raises(ForbiddenFault):
+        jobs.set_parameters(job.id, [("QUERY", "y")])
+    jobs.abort(job.id)
+    assert jobs.get(job.id).phase == "COMPLETED"
+    with pytest.raises(NotFoundFault):
+        jobs.get("nothing")
+
+
+def test_abort_stops_what_runs(make: Callable[..., Jobs]) -> None:
+    jobs = make(endless)
+    job = jobs.create("me", [], None)
+    jobs.run(job.id)
+    until(jobs, job.id, "EXECUTING")
+    jobs.abort(job.id)
+    assert until(jobs, job.id, "ABORTED").error is None
+    other = jobs.create("me", [], None)
+    jobs.run(other.id)
+    until(jobs, other.id, "EXECUTING")
+    jobs.delete(other.id)
+    with pytest.raises(NotFoundFault):
+        jobs.get(other.id)
+
+
+def test_an_abort_from_another_process_stops_what_runs(make: Callable[..., Jobs], state: State) -> None:
+    jobs = make(endless)
+    job = jobs.create("me", [], None)
+    jobs.run(job.id)
+    until(jobs, job.id, "EXECUTING")
+    Jobs(state, LIMITS, quick).abort(job.id)
+    running = jobs.running[job.id]
+    jobs.renew()
+    assert running.stopped
+
+
+def test_t16_parameters_are_set_while_pending(make: Callable[..., Jobs]) -> None:
+    jobs = make()
+    job = jobs.create("me", [("QUERY", "a"), ("UPLOAD", "t,param:a")], None)
+    jobs.set_parameters(job.id, [("QUERY", "b"), ("UPLOAD", "u,param:b")])
+    assert jobs.get(job.id).parameters == '[["UPLOAD", "t,param:a"], ["QUERY", "b"], ["UPLOAD", "u,param:b"]]'
+
+
+def test_u04_u09_duration_and_destruction_are_bounded(make: Callable[..., Jobs]) -> None:
+    jobs = make()
+    job = jobs.create("me", [], None)
+    assert job.duration == LIMITS.async_seconds
+    for asked, given in ((10, 10), (10**9, LIMITS.max_async_seconds), (0, LIMITS.max_async_seconds)):
+        jobs.set_duration(job.id, asked)
+        assert jobs.get(job.id).duration == given
+    jobs.set_destruction(job.id, time.time() + 1e9)
+    assert jobs.get(job.id).destruction == pytest.approx(job.created + LIMITS.max_retention_seconds)
+
+
+def test_destruction_removes_job_and_files(make: Callable[..., Jobs]) -> None:
+    jobs = make()
+    job = jobs.create("me", [], None)
+    jobs.run(job.id)
+    until(jobs, job.id, "COMPLETED")
+    jobs.set_destruction(job.id, time.time() - 1)
+    jobs.purge()
+    assert not jobs.directory(job.id).exists()
+    with pytest.raises(NotFoundFault):
+        jobs.get(job.id)
+
+
+def test_u13_lists_are_filtered_and_only_the_callers(make: Callable[..., Jobs]) -> None:
+    jobs = make()
+    mine = [jobs.create("me", [], None) for _ in range(3)]
+    jobs.create("you", [], None)
+    jobs.run(mine[0].id)
+    until(jobs, mine[0].id, "COMPLETED")
+    assert [job.id for job in jobs.list("me", Filter())] == [job.id for job in reversed(mine)]
+    assert [job.id for job in jobs.list("me", Filter(phases=("COMPLETED",)))] == [mine[0].id]
+    assert [job.id for job in jobs.list("me", Filter(last=1))] == [mine[2].id]
+    assert [job.id for job in jobs.list("me", Filter(after=mine[1].created))] == [mine[2].id]
+
+
+def test_a_client_has_so_many_jobs_and_no_more(make: Callable[..., Jobs]) -> None:
+    jobs = make()
+    for _ in range(LIMITS.jobs_per_client):
+        jobs.create("me", [], None)
+    with pytest.raises(BusyFault, match="5 jobs"):
+        jobs.create("me", [], None)
+    jobs.create("you", [], None)
+
+
+def test_the_queue_is_fair_between_clients(state: State) -> None:
+    jobs = Jobs(state, LIMITS, quick)
+    first = [jobs.create("many", [], None) for _ in range(3)]
+    late = jobs.create("few", [], None)
+    for job in (*first, late):
+        jobs.run(job.id)
+    taken = [jobs._claim() for _ in range(3)]
+    assert [job.id for job in taken if job] == [first[0].id, late.id, first[1].id]
+    waiting = jobs.get(first[2].id)
+    assert jobs.quote(waiting) > time.time()
+
+
+def test_two_workers_never_take_the_same_job(state: State) -> None:
+    one, two = Jobs(state, replace(LIMITS, jobs_per_client=100), quick), Jobs(state, LIMITS, quick)
+    ids = [one.create("me", [], None).id for _ in range(20)]
+    for id_ in ids:
+        one.run(id_)
+    taken: list[str] = []
+
+    def take(jobs: Jobs) -> None:
+        while (job := jobs._claim()) is not None:
+            taken.append(job.id)
+
+    threads = [threading.Thread(target=take, args=(jobs,)) for jobs in (one, two)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(taken) == sorted(ids)
+
+
+def test_a_lost_job_runs_again_and_then_is_told_error(state: State) -> None:
+    jobs = Jobs(state, LIMITS, quick)
+    job = jobs.create("me", [], None)
+    jobs.run(job.id)
+    for phase in ("QUEUED", "ERROR"):
+        assert jobs._claim() is not None
+        with state.session() as session:
+            session.execute(update(Job).values(lease=time.time() - 1))
+        jobs.take_over()
+        assert jobs.get(job.id).phase == phase
+    assert "ended 2 times" in str(jobs.get(job.id).error)
+
+
+def run_and_hang(directory: Path) -> None:
+    state = State("", directory)
+    jobs = Jobs(state, LIMITS, endless)
+    jobs.start()
+    job = jobs.create("me", [], None)
+    jobs.run(job.id)
+    threading.Event().wait()
+
+
+def test_kill_9_loses_no_job(tmp_path: Path, make: Callable[..., Jobs], state: State) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=run_and_hang, args=(state.directory,))
+    process.start()
+    watching = Jobs(state, LIMITS, quick)
+    deadline = time.monotonic() + 30
+    while not (found := watching.list("me", Filter(phases=("EXECUTING",)))):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    assert process.pid is not None
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    with state.session() as session:
+        session.execute(update(Job).values(lease=time.time() - 1))
+    jobs = make()
+    jobs.take_over()
+    assert until(jobs, found[0].id, "COMPLETED").attempts == 2
+
+
+def test_a_stopped_process_gives_its_jobs_back(make: Callable[..., Jobs], state: State) -> None:
+    jobs = make(endless)
+    job = jobs.create("me", [], None)
+    jobs.run(job.id)
+    until(jobs, job.id, "EXECUTING")
+    jobs.stop()
+    assert jobs.get(job.id).phase == "QUEUED"
+    assert until(make(), job.id, "COMPLETED").phase == "COMPLETED"
+
+
+def test_tokens_expire(state: State) -> None:
+    token = state.keep_token("a.fits", b"pixels", 60)
+    found = state.token(token)
+    assert found is not None
+    assert (found.name, found.content) == ("a.fits", b"pixels")
+    assert state.token(state.keep_token("b.fits", b"", -1)) is None
+    assert state.token("unknown") is None

@@ -20,6 +20,7 @@ from service.limits import Limits
 
 if TYPE_CHECKING:
     from astropy.io.votable.tree import Field
+    from astropy.table import Table
 
 Uploaded = tuple[tuple[Column, ...], pa.Table]
 DATATYPES = {
@@ -34,6 +35,17 @@ DATATYPES = {
     pa.float16(): "float",
     pa.float32(): "float",
     pa.float64(): "double",
+}
+NUMPY = {
+    "b1": "boolean",
+    "u1": "unsignedByte",
+    "i2": "short",
+    "i4": "int",
+    "i8": "long",
+    "f4": "float",
+    "f8": "double",
+    "c8": "floatComplex",
+    "c16": "doubleComplex",
 }
 
 
@@ -176,16 +188,29 @@ def flat_cell(column: Column, cell: Any, hidden: Any) -> list[Any]:
 
 
 def read_fits(content: bytes, limits: Limits) -> Uploaded:
-    """The first binary or ASCII table extension."""
-    from astropy.io import votable
+    """The first binary or ASCII table extension, with its TUCDs and TUTYPs."""
     from astropy.table import Table
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         table = Table.read(io.BytesIO(content), format="fits")
-        buffer = io.BytesIO()
-        votable.from_table(table).to_xml(buffer, tabledata_format="binary2")
-    return read_votable(buffer.getvalue(), limits)
+    found = [fits_column(table, i, name) for i, name in enumerate(table.colnames, 1)]
+    arrays = [array_of(column, table[column.name]) for column in found]
+    columns = tuple(unicode_where_needed(c, a) for c, a in zip(found, arrays, strict=True))
+    return columns, pa.Table.from_arrays(arrays, names=[column.name for column in columns])
+
+
+def fits_column(table: Table, i: int, name: str) -> Column:
+    values = table[name]
+    kind = values.dtype if values.dtype != object else np.result_type(*[np.asarray(cell) for cell in values])
+    datatype = "char" if kind.kind in "SU" else NUMPY[kind.newbyteorder("=").str.lstrip("<>|=")]
+    shape = "x".join(map(str, reversed(values.shape[1:]))) or None
+    arraysize = "*" if datatype == "char" or values.dtype == object else shape
+    unit = None if values.unit is None else values.unit.to_string("vounit", deprecations="silent")
+    ucd, utype = (table.meta.get(f"{key}{i}") for key in ("TUCD", "TUTYP"))
+    return Column(
+        name, datatype, arraysize, unit=unit, ucd=ucd, utype=utype, description=values.description or ""
+    )
 
 
 def read_parquet(content: bytes, limits: Limits) -> Uploaded:

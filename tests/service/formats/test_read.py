@@ -1,0 +1,117 @@
+"""Uploads in every format become the same columns and rows (CHECKLIST T34); bad ones are refused by name."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from astropy.io import votable
+from astropy.table import MaskedColumn, Table
+
+from registry_metadata.columns import Column
+from service.errors import TooLargeFault, UsageFault
+from service.formats.choose import choose_format
+from service.formats.read import read_table
+from service.formats.votable import write_votable
+from service.limits import Limits
+from tests.service.formats.tables import COLUMNS, DATA, rows
+
+LIMITS = Limits()
+NULL_AS_EMPTY = {"name", "object", "code"}
+
+
+@pytest.mark.parametrize("serialization", ["TABLEDATA", "BINARY", "BINARY2"])
+def test_t34_every_datatype_of_a_votable(serialization: str) -> None:
+    content = b"".join(write_votable(rows(), serialization=serialization))  # type: ignore[arg-type]
+    columns, table = read_table(content, "t", LIMITS)
+    wanted = [replace(c, did=False) for c in COLUMNS]
+    assert [replace(c, datatype="char") if c.name == "name" else c for c in columns] == wanted
+    for name, values in DATA.items():
+        found = table.column(name).to_pylist()
+        if name in NULL_AS_EMPTY:
+            assert [text or "" for text in found] == [text or "" for text in values]
+        elif name == "spectrum":
+            assert [cell or None for cell in found[:3]] == [[1.0, 2.5], None, None]
+        else:
+            assert found == values, name
+
+
+def test_t34_bits_and_complex_numbers() -> None:
+    table = Table(
+        {
+            "z": np.array([1 + 2j, 3 - 4j], np.complex128),
+            "zs": np.array([[1 + 2j, 0], [3 - 4j, 1]], np.complex64),
+            "mask": MaskedColumn([True, False], mask=[False, True]),
+        }
+    )
+    buffer = io.BytesIO()
+    votable.from_table(table).to_xml(buffer)
+    columns, found = read_table(buffer.getvalue(), "t", LIMITS)
+    assert [(c.datatype, c.arraysize) for c in columns] == [
+        ("doubleComplex", None),
+        ("floatComplex", "2"),
+        ("bit", None),
+    ]
+    assert found.column("z").to_pylist() == [[1.0, 2.0], [3.0, -4.0]]
+    assert found.column("zs").to_pylist()[1] == [3.0, -4.0, 1.0, 0.0]
+    assert found.column("mask").to_pylist() == [True, None]
+
+
+@pytest.mark.parametrize("name", ["fits", "parquet", "csv"])
+def test_numbers_and_texts_of_other_formats(name: str) -> None:
+    content = b"".join(choose_format(name).write(rows(), (), ()))
+    columns, table = read_table(content, "t", LIMITS)
+    assert [column.name for column in columns] == list(DATA)
+    assert table.column("year").to_pylist() == DATA["year"]
+    assert table.column("big").to_pylist() == DATA["big"]
+    assert table.column("mjd").to_pylist() == DATA["mjd"]
+    assert table.column("name").to_pylist()[0] == DATA["name"][0]
+    assert table.column("object").to_pylist()[1] == "O'Neill"
+
+
+def test_names_are_kept_as_they_are() -> None:
+    columns, _ = read_table(b'a b,"x""y",select\n1,2,3\n', "t", LIMITS)
+    assert columns == (Column("a b", "long"), Column('x"y', "long"), Column("select", "long"))
+
+
+def test_text_outside_ascii_is_unicode() -> None:
+    columns, table = read_table("a,b\nα,b\n".encode(), "t", LIMITS)
+    assert [column.datatype for column in columns] == ["unicodeChar", "char"]
+    assert table.column("a").to_pylist() == ["α"]
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"",
+        b"<VOTABLE>",
+        b"<html><body>not found</body></html>",
+        b"<VOTABLE><RESOURCE><TABLE><FIELD name='a' datatype='nothing'/></TABLE></RESOURCE></VOTABLE>",
+        b"SIMPLE  =                    T",
+        b"PAR1 is not enough",
+        b"a,b\n1\n",
+        b"a,a\n1,2\n",
+        b"\x00\xff\xfe\x01\x02",
+        b'<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><VOTABLE>&b;</VOTABLE>',
+        b'<?xml version="1.0"?><!DOCTYPE x SYSTEM "file:///etc/passwd"><VOTABLE/>',
+    ],
+)
+def test_what_cannot_be_read_is_refused_by_name(content: bytes) -> None:
+    with pytest.raises(UsageFault, match="The upload mine"):
+        read_table(content, "mine", LIMITS)
+
+
+def test_t35_too_many_rows_or_columns_are_an_error() -> None:
+    with pytest.raises(TooLargeFault, match="3 rows: at most 2"):
+        read_table(b"a\n1\n2\n3\n", "t", replace(LIMITS, upload_rows=2))
+    with pytest.raises(TooLargeFault, match="2 columns: at most 1"):
+        read_table(b"a,b\n1,2\n", "t", replace(LIMITS, upload_columns=1))
+    sink = io.BytesIO()
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"a": range(10)}), sink)
+    with pytest.raises(TooLargeFault, match="10 rows"):
+        read_table(sink.getvalue(), "t", replace(LIMITS, upload_rows=2))

@@ -39,7 +39,7 @@ class Manifest:
     models: Mapping[str, str]  # name → model_id
 
     def to_json(self) -> str:
-        return json.dumps(asdict(self), indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+        return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
 
     @classmethod
     def read(cls, directory: Path) -> Manifest:

@@ -225,6 +225,12 @@ class OpenRelease:
     def __len__(self) -> int:
         return len(self._dids)
 
+    def model(self, name: str) -> Model:
+        """The model of this name; ReleaseError with those that there are."""
+        if name not in self.models:
+            raise ReleaseError(f"no model {name!r} in release {self.id}; there are: {', '.join(self.models)}")
+        return self.models[name]
+
     def row_of(self, did: str) -> int | None:
         """The row of a publisher DID; a space is also read as the plus sign that it may have been."""
         return self._rows.get(did, self._rows.get(did.replace(" ", "+")))

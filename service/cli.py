@@ -52,11 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"doppel {parsed.command}: {told(error)}", file=sys.stderr)
         return FAILED
-    except Exception as error:
-        if (status := status_of(error)) is None:
-            raise
+    except told_failures() as error:
         print(f"doppel {parsed.command}: {error}", file=sys.stderr)
-        return status
+        return USAGE if type(error).__name__ == "ConfigError" else FAILED
 
 
 def parser_for(words: Sequence[str]) -> argparse.ArgumentParser:
@@ -80,8 +78,8 @@ def told(error: OSError) -> str:
     return f"{error.strerror or error}{where}"
 
 
-def status_of(error: Exception) -> int | None:
-    """The exit status of a failure whose message is meant for people; None for a bug."""
+def told_failures() -> tuple[type[Exception], ...]:
+    """Failures whose message is meant for people; everything else is a bug and shown in full."""
     from encoder.collection import CollectionError
     from encoder.spectrum import RefusedSpectrum
     from index.build import BuildError
@@ -89,10 +87,7 @@ def status_of(error: Exception) -> int | None:
     from index.release import ReleaseError
     from service.config import ConfigError
 
-    if isinstance(error, ConfigError):
-        return USAGE
-    people = (BuildError, CollectionError, EngineError, ReleaseError, RefusedSpectrum)
-    return FAILED if isinstance(error, people) else None
+    return BuildError, CollectionError, ConfigError, EngineError, ReleaseError, RefusedSpectrum
 
 
 if __name__ == "__main__":

@@ -98,6 +98,21 @@ class Config:
         return self.base / self.archive.releases
 
 
+def read_collections(path: Path) -> tuple[CollectionConfig, ...]:
+    """The `[[collection]]` tables of a file that has nothing else; ConfigError else."""
+    document = _document(path)
+    try:
+        for name in document:
+            if name != "collection":
+                raise SettingError(f"only [[collection]] may be here, not {name!r}")
+        tables = document.get("collection", [])
+        collections = tuple(CollectionConfig.from_table(table) for table in tables)
+        _once("collection", [collection.name for collection in collections])
+    except ValueError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    return collections
+
+
 SECTIONS: Mapping[str, type] = {
     "archive": ArchiveConfig,
     "index": IndexConfig,

@@ -1,4 +1,4 @@
-"""What all tests share: one small release, made once."""
+"""What all tests share: a small archive of simulated FITS files, built once as a user would build it."""
 
 from __future__ import annotations
 
@@ -7,17 +7,64 @@ from pathlib import Path
 
 import pytest
 
-from index.release import OpenRelease, Releases
-from tests import synthetic
+from encoder.collection import CollectionConfig
+from encoder.simulate import simulate
+from index.build import build
+from index.release import OpenRelease, ReleaseHolder, Releases
+from service.config import Config
+from tests.serving import serving
+
+STARS = 110  # about 270 spectra of three instruments
+MODELS = """
+[[model]]
+name = "optical"
+kind = "linear"
+grid = { start = 3800.0, stop = 7000.0, pixels = 1024 }
+components = 24
+axes = 8
+
+[[model]]
+name = "halpha"
+kind = "linear"
+grid = { start = 6519.0, stop = 6732.0, pixels = 256 }
+components = 16
+axes = 6
+"""
+
+
+def write_config(directory: Path, collections: tuple[CollectionConfig, ...], models: str = MODELS) -> Path:
+    """A `doppel.toml` for collections that lie beside it."""
+    tables = [f'[[collection]]\nname = "{one.name}"\npath = "{one.path}"\n' for one in collections]
+    path = directory / "doppel.toml"
+    head = '[archive]\nauthority = "doppel.example"\nworkers = 1\n'
+    path.write_text("\n".join([head, *tables, models]), encoding="utf-8")
+    return path
 
 
 @pytest.fixture(scope="session")
-def releases(tmp_path_factory: pytest.TempPathFactory) -> Releases:
-    """A directory with one published release of 300 spectra and the models `optical` and `halpha`."""
-    root = tmp_path_factory.mktemp("archive")
-    releases = Releases(root / "releases")
-    releases.publish(releases.write(synthetic.content(root / "trained")))
-    return releases
+def config_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The configuration of an archive with one published release, of the models `optical` and `halpha`.
+
+    One spectrum is cut short and refused; the coudé spectra lie outside `optical`.
+    """
+    directory = tmp_path_factory.mktemp("archive")
+    path = write_config(directory, simulate(directory, STARS, seed=5))
+    cut = sorted((directory / "sim_survey" / "spectra").iterdir())[0]
+    cut.write_bytes(cut.read_bytes()[:5000])
+    build(Config.read(path, {}).plan)
+    return path
+
+
+@pytest.fixture(scope="session")
+def config(config_path: Path) -> Config:
+    """The same, read."""
+    return Config.read(config_path, {})
+
+
+@pytest.fixture(scope="session")
+def releases(config: Config) -> Releases:
+    """The releases of that archive."""
+    return Releases(config.releases)
 
 
 @pytest.fixture(scope="session")
@@ -32,3 +79,18 @@ def release(release_path: Path) -> Iterator[OpenRelease]:
     opened = OpenRelease.open(release_path)
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="session")
+def holder(releases: Releases) -> Iterator[ReleaseHolder]:
+    """The published release as a service holds it."""
+    held = ReleaseHolder(releases)
+    yield held
+    held.close()
+
+
+@pytest.fixture(scope="session")
+def live(config_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Base URL of a process that serves that archive."""
+    with serving(config_path, tmp_path_factory.mktemp("live") / "service.log") as base:
+        yield base

@@ -14,37 +14,37 @@ from index.release import OpenRelease
 ENDLESS = "SELECT SUM(SQRT(a.i * b.i)) FROM range(1000000) AS a(i), range(1000000) AS b(i)"
 
 
-def test_bound_values_and_uploads(release: OpenRelease) -> None:
-    upload = pa.table({"did": [release.did_of(3), release.did_of(4)]})
+def test_bound_values_and_uploads(synthetic_release: OpenRelease) -> None:
+    upload = pa.table({"did": [synthetic_release.did_of(3), synthetic_release.did_of(4)]})
     sql = (
         "SELECT s.spectrum_id FROM release.doppel.spectra AS s JOIN mine AS u ON s.ssa_pubdid = u.did "
         "WHERE s.row_number > ?"
     )
-    with release.engine.run(sql, [3], {"mine": upload}) as reader:
+    with synthetic_release.engine.run(sql, [3], {"mine": upload}) as reader:
         assert reader.read_all().num_rows == 1
 
 
-def test_an_upload_is_not_seen_by_another_statement(release: OpenRelease) -> None:
+def test_an_upload_is_not_seen_by_another_statement(synthetic_release: OpenRelease) -> None:
     sql = "SELECT * FROM mine"
-    with release.engine.run(sql, tables={"mine": pa.table({"a": [1]})}) as reader:
-        with pytest.raises(EngineError, match="mine"), release.engine.run(sql):
+    with synthetic_release.engine.run(sql, tables={"mine": pa.table({"a": [1]})}) as reader:
+        with pytest.raises(EngineError, match="mine"), synthetic_release.engine.run(sql):
             pass
         assert reader.read_all().num_rows == 1
 
 
-def test_a_long_statement_is_interrupted(release: OpenRelease) -> None:
+def test_a_long_statement_is_interrupted(synthetic_release: OpenRelease) -> None:
     with pytest.raises(EngineTimeout, match=r"longer than 0\.2 s"):  # noqa: SIM117
-        with release.engine.run(ENDLESS, timeout=0.2) as reader:
+        with synthetic_release.engine.run(ENDLESS, timeout=0.2) as reader:
             reader.read_all()
-    assert release.engine.table("SELECT 1").num_rows == 1
+    assert synthetic_release.engine.table("SELECT 1").num_rows == 1
 
 
-def test_many_cursors_at_once(release: OpenRelease) -> None:
+def test_many_cursors_at_once(synthetic_release: OpenRelease) -> None:
     counts: list[int] = []
 
     def ask() -> None:
         for _ in range(20):
-            table = release.engine.table("SELECT COUNT(*) FROM release.doppel.spectra")
+            table = synthetic_release.engine.table("SELECT COUNT(*) FROM release.doppel.spectra")
             counts.append(table.column(0)[0].as_py())
 
     askers = [threading.Thread(target=ask) for _ in range(8)]
@@ -52,13 +52,13 @@ def test_many_cursors_at_once(release: OpenRelease) -> None:
         asker.start()
     for asker in askers:
         asker.join()
-    assert counts == [len(release)] * 160
+    assert counts == [len(synthetic_release)] * 160
 
 
-def test_an_answer_given_up_half_way_leaves_nothing_behind(release: OpenRelease) -> None:
-    with release.engine.run("SELECT i FROM range(10000000) AS r(i)", timeout=30) as reader:
+def test_an_answer_given_up_half_way_leaves_nothing_behind(synthetic_release: OpenRelease) -> None:
+    with synthetic_release.engine.run("SELECT i FROM range(10000000) AS r(i)", timeout=30) as reader:
         assert next(reader).num_rows > 0
-    assert release.engine.table("SELECT 1").num_rows == 1
+    assert synthetic_release.engine.table("SELECT 1").num_rows == 1
 
 
 @pytest.mark.parametrize(
@@ -75,21 +75,23 @@ def test_an_answer_given_up_half_way_leaves_nothing_behind(release: OpenRelease)
         "CREATE TABLE release.doppel.mine (a INTEGER)",
     ],
 )
-def test_files_network_settings_and_the_release_are_out_of_reach(release: OpenRelease, sql: str) -> None:
+def test_files_network_settings_and_the_release_are_out_of_reach(
+    synthetic_release: OpenRelease, sql: str
+) -> None:
     with pytest.raises(EngineError):
-        release.engine.table(sql)
+        synthetic_release.engine.table(sql)
     assert not Path("/tmp/doppel-must-not-be").exists()  # noqa: S108
 
 
-def test_memory_is_bounded_and_spills_outside_the_release(release_path: Path) -> None:
-    before = sorted(release_path.rglob("*"))
+def test_memory_is_bounded_and_spills_outside_the_release(synthetic_release: OpenRelease) -> None:
+    before = sorted(synthetic_release.path.rglob("*"))
     limits = EngineLimits(memory="60MB", threads=1)
-    with DuckDBEngine(release_path / "catalogue.duckdb", limits) as engine:
+    with DuckDBEngine(synthetic_release.path / "catalogue.duckdb", limits) as engine:
         sql = (
             "SELECT COUNT(*) FROM (SELECT DISTINCT i, i * 2 AS j, i || 'x' AS k FROM range(3000000) AS r(i))"
         )
         assert engine.table(sql).column(0)[0].as_py() == 3_000_000
-    assert sorted(release_path.rglob("*")) == before
+    assert sorted(synthetic_release.path.rglob("*")) == before
 
 
 def test_a_file_that_is_no_catalogue_is_told(tmp_path: Path) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    from pydantic_xml import BaseXmlModel
     from vo_models.tapregext.models import Language, TableAccess
     from vo_models.voresource.models import Capability, Interface
 
@@ -77,21 +78,31 @@ def capabilities(facts: TapFacts, others: Sequence[Capability] = ()) -> bytes:
     from vo_models.vosi.capabilities.models import VOSICapabilities
 
     found = [table_access(facts), *vosi_capabilities(facts.url), *others]
-    body: bytes = VOSICapabilities(capability=found).to_xml(encoding="utf-8", skip_empty=True)
-    return body
+    return document(VOSICapabilities(capability=found), skip_empty=True)
 
 
-def interface(url: str, use: str = "full", **more: str) -> Interface:
+def document(model: BaseXmlModel, skip_empty: bool = False) -> bytes:
+    """A model of vo-models as an XML document in UTF-8."""
+    body = model.to_xml(encoding="unicode", skip_empty=skip_empty)
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{body!s}\n'.encode()
+
+
+def interface(
+    url: str, use: Literal["full", "base"] = "full", role: str | None = None, version: str | None = None
+) -> Interface:
+    from pydantic import AnyUrl
     from vo_models.voresource.models import AccessURL, Interface
 
-    return Interface(type="vs:ParamHTTP", access_url=[AccessURL(value=url, use=use)], **more)
+    address = AccessURL(value=AnyUrl(url), use=use)
+    return Interface(type="vs:ParamHTTP", role=role, version=version, access_url=[address])
 
 
-def capability(standard: str, url: str, **more: str) -> Capability:
+def capability(standard: str, url: str, version: str | None = None) -> Capability:
     """A capability without a description language of its own."""
+    from pydantic import AnyUrl
     from vo_models.voresource.models import Capability
 
-    return Capability(standard_id=standard, interface=[interface(url, **more)])
+    return Capability(standard_id=AnyUrl(standard), interface=[interface(url, version=version)])
 
 
 def vosi_capabilities(url: str) -> list[Capability]:

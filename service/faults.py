@@ -9,7 +9,8 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 
 from service.errors import BusyFault, ServiceFault
-from service.formats.votable import MEDIA_TYPE, Info, error_document
+from service.formats.stream import Info
+from service.formats.votable import MEDIA_TYPE, error_document
 
 log = logging.getLogger("doppel.service")
 

@@ -13,8 +13,9 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, cast
 
-from sqlalchemy import Select, delete, func, select, update
+from sqlalchemy import CursorResult, Select, Update, delete, func, select, update
 from sqlalchemy.orm import Session, aliased
 
 from service.errors import BusyFault, ForbiddenFault, NotFoundFault, ServiceFault
@@ -110,7 +111,7 @@ class Jobs:
         with self.state.session() as session:
             return existing(session, id_)
 
-    def list(self, owner: str, wanted: Filter) -> Sequence[Job]:
+    def listed(self, owner: str, wanted: Filter) -> Sequence[Job]:
         """The caller's own jobs, the newest first; archived ones only where they are asked for."""
         with self.state.session() as session:
             return session.scalars(listing(owner, wanted)).all()
@@ -248,7 +249,8 @@ class Jobs:
         with self.state.session() as session:
             candidates = session.scalars(waiting()).all()
             for id_ in candidates:
-                taken = session.execute(
+                taken = changed(
+                    session,
                     update(Job)
                     .where(Job.id == id_, Job.phase == "QUEUED")
                     .values(
@@ -257,9 +259,9 @@ class Jobs:
                         worker=self.name,
                         lease=now + LEASE_SECONDS,
                         attempts=Job.attempts + 1,
-                    )
+                    ),
                 )
-                if taken.rowcount:
+                if taken:
                     return session.get(Job, id_)
         return None
 
@@ -299,11 +301,12 @@ class Jobs:
     def _finish(self, id_: str, outcome: dict[str, object]) -> None:
         """Only the holder of the lease says how a job ended: an aborted job stays aborted."""
         with self.state.session() as session:
-            kept = session.execute(
+            kept = changed(
+                session,
                 update(Job)
                 .where(Job.id == id_, Job.phase == "EXECUTING", Job.worker == self.name)
-                .values(ended=time.time(), lease=None, worker=None, **outcome)
-            ).rowcount
+                .values(ended=time.time(), lease=None, worker=None, **outcome),
+            )
             known = session.get(Job, id_) is not None
         if not kept and not known:
             shutil.rmtree(self.directory(id_), ignore_errors=True)
@@ -332,11 +335,12 @@ class Jobs:
         """Jobs whose worker is gone run again, and those that lost it twice are told ERROR."""
         lost = (Job.phase == "EXECUTING", Job.lease < time.time())
         with self.state.session() as session:
-            again = session.execute(
+            again = changed(
+                session,
                 update(Job)
                 .where(*lost, Job.attempts < ATTEMPTS)
-                .values(phase="QUEUED", worker=None, lease=None)
-            ).rowcount
+                .values(phase="QUEUED", worker=None, lease=None),
+            )
             session.execute(
                 update(Job)
                 .where(*lost)
@@ -362,6 +366,11 @@ class Jobs:
             shutil.rmtree(self.directory(id_), ignore_errors=True)
 
 
+def changed(session: Session, statement: Update) -> int:
+    """How many rows an update changed."""
+    return cast("CursorResult[Any]", session.execute(statement)).rowcount
+
+
 def existing(session: Session, id_: str) -> Job:
     job = session.get(Job, id_)
     if job is None:
@@ -369,7 +378,7 @@ def existing(session: Session, id_: str) -> Job:
     return job
 
 
-def listing(owner: str, wanted: Filter) -> Select[tuple[Job]]:
+def listing(owner: str, wanted: Filter) -> Select[Job]:
     query = select(Job).where(Job.owner == owner).order_by(Job.created.desc())
     if wanted.phases:
         query = query.where(Job.phase.in_(wanted.phases))
@@ -380,7 +389,7 @@ def listing(owner: str, wanted: Filter) -> Select[tuple[Job]]:
     return query if wanted.last is None else query.limit(wanted.last)
 
 
-def waiting() -> Select[tuple[str]]:
+def waiting() -> Select[str]:
     """Queued jobs in the order in which they are taken: fair between clients, then by time."""
     other = aliased(Job)
     busy = (

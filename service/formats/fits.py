@@ -120,8 +120,9 @@ def headers(rows: Rows, columns: Sequence[Column], count: int) -> bytes:
         for i, (column, width) in enumerate(zip(columns, widths, strict=True), 1):
             describe(header, i, column, width)
         ended(header, rows)
-    primary = fits.PrimaryHDU().header.tostring(padding=True)
-    return (primary + header.tostring(padding=True)).encode("ascii")
+    primary: str = fits.PrimaryHDU().header.tostring(padding=True)
+    table: str = header.tostring(padding=True)
+    return (primary + table).encode("ascii")
 
 
 def column_bytes(column: Column, width: int) -> int:

@@ -176,13 +176,10 @@ def list_array(column: Column, data: Any, mask: Any) -> pa.Array:
 
 
 def flat_cell(column: Column, cell: Any, hidden: Any) -> list[Any]:
-    inner = np.ma.masked_array(np.ma.getdata(cell), mask=np.ma.getmaskarray(cell)).ravel()
+    inner: Any = np.ma.masked_array(np.ma.getdata(cell), mask=np.ma.getmaskarray(cell)).ravel()
     if column.datatype in COMPLEX:
-        return (
-            np.ma.getdata(inner)
-            .view(np.float32 if column.datatype == "floatComplex" else np.float64)
-            .tolist()
-        )
+        part = np.float32 if column.datatype == "floatComplex" else np.float64
+        inner = np.ma.getdata(inner).view(part)
     values: list[Any] = inner.tolist()
     return values
 

@@ -18,6 +18,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
+from registry_metadata.records import document
 from service.errors import NotFoundFault, UsageFault
 from service.formats.votable import MEDIA_TYPE, error_document
 from service.jobs import ACTIVE, PHASES, Filter, Jobs
@@ -117,7 +118,7 @@ def set_controls(jobs: Jobs, id_: str, params: Params) -> None:
 
 async def job_list(request: Request) -> Response:
     wanted = list_filter(await request_params(request))
-    found = await run_in_threadpool(jobs_of(request).list, owner_of(request), wanted)
+    found = await run_in_threadpool(jobs_of(request).listed, owner_of(request), wanted)
     return Response(await run_in_threadpool(list_document, request, found), headers={"Content-Type": XML})
 
 
@@ -133,19 +134,19 @@ def list_filter(params: Params) -> Filter:
 
 def list_document(request: Request, found: Sequence[Job]) -> bytes:
     from vo_models.uws import models as uws
+    from vo_models.uws.types import ExecutionPhase
 
     refs = [
         uws.ShortJobDescription(
             job_id=job.id,
-            phase=job.phase,
+            phase=ExecutionPhase(job.phase),
             run_id=job.run_id,
             creation_time=moment(job.created),
             href=job_url(request, job.id),
         )
         for job in found
     ]
-    body: bytes = uws.Jobs(jobref=refs).to_xml(encoding="utf-8", skip_empty=True)
-    return body
+    return document(uws.Jobs(jobref=refs), skip_empty=True)
 
 
 # -- one job ----------------------------------------------------------------------------------------------
@@ -195,12 +196,13 @@ async def delete(request: Request) -> Response:
 
 def job_document(request: Request, job: Job) -> bytes:
     from vo_models.uws import models as uws
+    from vo_models.uws.types import ErrorType, ExecutionPhase
 
-    summary = uws.JobSummary(
+    summary = uws.JobSummary[parameters_class()](  # type: ignore[operator]
         job_id=job.id,
         run_id=job.run_id,
         owner_id=None,
-        phase=job.phase,
+        phase=ExecutionPhase(job.phase),
         quote=moment(jobs_of(request).quote(job)) if job.phase == "QUEUED" else None,
         creation_time=moment(job.created),
         start_time=moment(job.started),
@@ -211,10 +213,9 @@ def job_document(request: Request, job: Job) -> bytes:
         results=uws.Results(results=result_refs(request, job)),
         error_summary=None
         if job.error is None
-        else uws.ErrorSummary(message=job.error, type=job.error_kind, has_detail=True),
+        else uws.ErrorSummary(message=job.error, type=ErrorType(job.error_kind), has_detail=True),
     )
-    body: bytes = summary.to_xml(encoding="utf-8")
-    return body
+    return document(summary)
 
 
 def result_refs(request: Request, job: Job) -> list[Any]:
@@ -320,13 +321,12 @@ async def parameters(request: Request) -> Response:
         await run_in_threadpool(keep_files, jobs.directory(id_), params)
         return see_other(job_url(request, id_))
     found = await run_in_threadpool(jobs.get, id_)
-    body: bytes = await run_in_threadpool(parameters_document, found)
+    body = await run_in_threadpool(parameters_document, found)
     return Response(body, headers={"Content-Type": XML})
 
 
 def parameters_document(found: Job) -> bytes:
-    body: bytes = parameters_model(found).to_xml(encoding="utf-8", skip_empty=True)
-    return body
+    return document(parameters_model(found), skip_empty=True)
 
 
 async def results(request: Request) -> Response:
@@ -338,8 +338,7 @@ async def results(request: Request) -> Response:
 def results_document(request: Request, found: Job) -> bytes:
     from vo_models.uws.models import Results
 
-    body: bytes = Results(results=result_refs(request, found)).to_xml(encoding="utf-8")
-    return body
+    return document(Results(results=result_refs(request, found)))
 
 
 async def result(request: Request) -> Response:

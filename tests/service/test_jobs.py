@@ -175,10 +175,10 @@ def test_u13_lists_are_filtered_and_only_the_callers(make: Callable[..., Jobs]) 
     jobs.create("you", [], None)
     jobs.run(mine[0].id)
     until(jobs, mine[0].id, "COMPLETED")
-    assert [job.id for job in jobs.list("me", Filter())] == [job.id for job in reversed(mine)]
-    assert [job.id for job in jobs.list("me", Filter(phases=("COMPLETED",)))] == [mine[0].id]
-    assert [job.id for job in jobs.list("me", Filter(last=1))] == [mine[2].id]
-    assert [job.id for job in jobs.list("me", Filter(after=mine[1].created))] == [mine[2].id]
+    assert [job.id for job in jobs.listed("me", Filter())] == [job.id for job in reversed(mine)]
+    assert [job.id for job in jobs.listed("me", Filter(phases=("COMPLETED",)))] == [mine[0].id]
+    assert [job.id for job in jobs.listed("me", Filter(last=1))] == [mine[2].id]
+    assert [job.id for job in jobs.listed("me", Filter(after=mine[1].created))] == [mine[2].id]
 
 
 def test_a_client_has_so_many_jobs_and_no_more(make: Callable[..., Jobs]) -> None:
@@ -248,7 +248,7 @@ def test_kill_9_loses_no_job(tmp_path: Path, make: Callable[..., Jobs], state: S
     process.start()
     watching = Jobs(state, LIMITS, quick)
     deadline = time.monotonic() + 30
-    while not (found := watching.list("me", Filter(phases=("EXECUTING",)))):
+    while not (found := watching.listed("me", Filter(phases=("EXECUTING",)))):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     assert process.pid is not None

@@ -9,9 +9,11 @@ from __future__ import annotations
 import calendar
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+
+from sqlglot import exp
 
 from registry_metadata.columns import Column, Table
 from service.errors import UsageFault
@@ -347,3 +349,105 @@ def iso_interval(interval: Interval) -> tuple[str | None, str | None]:
     epoch = datetime(1858, 11, 17, tzinfo=UTC)
     low, high = (iso(epoch + timedelta(days=day)) if math.isfinite(day) else None for day in interval)
     return low, high
+
+
+# --- conditions as a tree of ADQL ---
+
+SPECTRA, MODEL = "s", "m"  # correlation names of doppel.spectra and of the model's table
+
+
+def where(found: Iterable[Condition]) -> exp.Expr | None:
+    """All conditions together; None where there are none."""
+    trees = [_tree(condition) for condition in found]
+    return exp.and_(*trees) if trees else None
+
+
+def column(name: str, table: str = SPECTRA) -> exp.Column:
+    return exp.column(exp.to_identifier(name, quoted=True), exp.to_identifier(table))
+
+
+def literal(value: float | str) -> exp.Expr:
+    """A string or a number as ADQL writes it; a negative number is a negation there."""
+    if isinstance(value, str):
+        return exp.Literal.string(value)
+    bare = exp.Literal.number(repr(abs(value)))
+    return exp.Neg(this=bare) if value < 0 else bare
+
+
+def call(name: str, *arguments: exp.Expr) -> exp.Anonymous:
+    return exp.Anonymous(this=name, expressions=list(arguments))
+
+
+def _tree(condition: Condition) -> exp.Expr:
+    match condition:
+        case Cone(ra, dec, radius):
+            centre = call("POINT", column("ra"), column("dec"))
+            area = call("CIRCLE", literal(ra), literal(dec), literal(radius))
+            return exp.EQ(this=literal(1), expression=call("CONTAINS", centre, area))
+        case Overlap():
+            return _overlap(condition)
+        case Within(name, intervals, of_model):
+            value = column(name, MODEL if of_model else SPECTRA)
+            return exp.or_(*(_between(value, *interval) for interval in intervals))
+        case Words():
+            return exp.or_(*(_like(condition, pattern) for pattern in condition.patterns))
+        case Moments(name, intervals):
+            return exp.or_(*(_between(column(name), *iso_interval(interval)) for interval in intervals))
+        case Identifier(name, value):
+            spellings = sorted({value, value.replace(" ", "+")})
+            return exp.In(this=column(name), expressions=[literal(spelling) for spelling in spellings])
+
+
+def _between(value: exp.Expr, low: float | str | None, high: float | str | None) -> exp.Expr:
+    """`value` from `low` to `high`; what is open on both sides only must not be NULL."""
+    parts: list[exp.Expr] = []
+    if low is not None and low != -math.inf:
+        parts.append(exp.GTE(this=value.copy(), expression=literal(low)))
+    if high is not None and high != math.inf:
+        parts.append(exp.LTE(this=value.copy(), expression=literal(high)))
+    return exp.and_(*parts) if parts else exp.Not(this=exp.Is(this=value.copy(), expression=exp.Null()))
+
+
+def _overlap(condition: Overlap) -> exp.Expr:
+    plain = exp.or_(*(_meets(condition, interval) for interval in condition.intervals))
+    if not condition.source_frame:
+        return plain
+    frame, rest = column("wave_frame"), literal("rest")
+    moved = exp.or_(*(_meets(condition, interval, _stretch()) for interval in condition.intervals))
+    elsewhere = exp.or_(
+        exp.NEQ(this=frame, expression=rest), exp.Is(this=frame.copy(), expression=exp.Null())
+    )
+    return exp.or_(
+        exp.and_(exp.EQ(this=frame.copy(), expression=rest.copy()), plain), exp.and_(elsewhere, moved)
+    )
+
+
+def _stretch() -> exp.Expr:
+    """1 + redshift: how much longer wavelengths arrive than they were at the source."""
+    redshift = call("COALESCE", column("ssa_redshift"), literal(0.0))
+    return exp.Paren(this=exp.Add(this=literal(1.0), expression=redshift))
+
+
+def _meets(condition: Overlap, interval: Interval, stretch: exp.Expr | None = None) -> exp.Expr:
+    """The spectrum begins before the interval ends and ends after it begins."""
+    parts: list[exp.Expr] = []
+    for name, compare, end in ((condition.low, exp.LTE, interval[1]), (condition.high, exp.GTE, interval[0])):
+        if math.isfinite(end):
+            limit = literal(end)
+            if stretch is not None:
+                limit = exp.Mul(this=limit, expression=stretch.copy())
+            parts.append(compare(this=column(name), expression=limit))
+    known = exp.Not(this=exp.Is(this=column(condition.low), expression=exp.Null()))
+    return exp.and_(*(parts or [known]))
+
+
+def _like(condition: Words, pattern: str) -> exp.Expr:
+    """Equal in any letter case, or like the pattern; for names also in the catalogue's own normal form."""
+    text = column(condition.column)
+    if "*" in pattern or "?" in pattern:
+        return exp.ILike(this=text, expression=literal(pattern.replace("*", "%").replace("?", "_")))
+    same = exp.EQ(this=call("LOWER", text), expression=literal(pattern.lower()))
+    if condition.key is None:
+        return same
+    key = re.sub(r"[\s_]+", "", pattern).upper()
+    return exp.or_(same, exp.EQ(this=column(condition.key), expression=literal(key)))

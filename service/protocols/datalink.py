@@ -20,13 +20,12 @@ from service.formats.spectrum import CSV, FITS, VOTABLE
 from service.formats.stream import Info, Rows
 from service.formats.votable import InputParam, ServiceDescriptor, error_document, write_votable
 from service.protocols.dali import Interval, MediaType, Params, request_params
-from service.protocols.descriptors import DATALINK, DATALINK_TYPE, SODA, identifier, similar
+from service.protocols.descriptors import DATALINK, DATALINK_TYPE, SODA, identifier, similar, soda_params
 from service.protocols.products import ORIGINAL, product_url
 from service.respond import Document, respond
 
 SIMILAR = "http://doppel.example/rdf/similarity#similar"  # the same on every installation, for ever
 MAX_IDS = 2000
-CUTOUT_FORMATS = (VOTABLE, FITS, CSV)
 
 
 def _text(name: str, ucd: str | None, description: str) -> Column:
@@ -140,7 +139,7 @@ def similar_links(did: str, known: str, base_url: str, uri: str) -> Iterator[Lin
     """Likeness as a service for those that call services, as a page for those that open links (L22)."""
     words = "Spectra of this archive that are physically most alike, nearest first"
     yield Link(did, uri, words, VOTABLE, service_def="similar", local_semantics="similar_to")
-    page = f"{base_url}/similar_to?ID={quote(known, safe='')}&RESPONSEFORMAT=html"
+    page = f"{base_url}/?id={quote(known, safe='')}"
     yield Link(did, uri, f"{words}: a page", "text/html", page, local_semantics="similar_to_page")
 
 
@@ -185,44 +184,6 @@ def cutout_service(did: str, band: Interval, base_url: str, id_: str) -> Service
         access_url=f"{base_url}/soda/sync",
         standard_id=SODA,
         params=(identifier(value=did), *soda_params(repr(band[0]), repr(band[1]))),
-    )
-
-
-def soda_params(low: str | None = None, high: str | None = None) -> tuple[InputParam, ...]:
-    """Parameters of the SODA service, by name, UCD and unit (SODA 1.0, 3.5)."""
-    return (
-        InputParam(
-            "BAND",
-            "double",
-            "2",
-            unit="m",
-            ucd="em.wl;stat.interval",
-            xtype="interval",
-            description="Wavelengths in vacuum to keep",
-            minimum=low,
-            maximum=high,
-        ),
-        InputParam(
-            "FLUXCALIB",
-            ucd="phot.calib",
-            utype="ssa:Char.FluxAxis.Calibration",
-            description="RELATIVE divides the flux by its median",
-            options=("RELATIVE",),
-        ),
-        InputParam(
-            "REDSHIFT",
-            "double",
-            None,
-            ucd="src.redshift",
-            description="Moves the spectrum to the rest frame: wavelengths are divided by 1 + REDSHIFT",
-        ),
-        InputParam(
-            "FORMAT",
-            ucd="meta.code.mime",
-            utype="ssa:Access.Format",
-            description="Media type of the answer; VOTable if left empty",
-            options=CUTOUT_FORMATS,
-        ),
     )
 
 

@@ -7,12 +7,12 @@ from typing import Protocol
 
 from index.release import OpenRelease
 from registry_metadata.columns import Column
+from service.formats.spectrum import CSV, FITS, VOTABLE
 from service.formats.votable import InputParam, ServiceDescriptor
 
 DATALINK = "ivo://ivoa.net/std/DataLink#links-1.1"
 SODA = "ivo://ivoa.net/std/SODA#sync-1.0"
 DATALINK_TYPE = "application/x-votable+xml;content=datalink"
-VOTABLE_TYPE = "application/x-votable+xml"
 MAX_NEIGHBOURS = 1000
 DEFAULT_NEIGHBOURS = 20
 
@@ -34,14 +34,27 @@ def descriptors(columns: Sequence[Described], base_url: str, release: OpenReleas
         tail = "" if number == 1 else f"_{number}"
         found.append(links(base_url, name, f"links{tail}"))
         found.append(similar(base_url, name, release, f"similar{tail}"))
+        found.append(cutout(base_url, name, f"cutout{tail}"))
     return found
+
+
+def cutout(base_url: str, ref: str, id_: str = "cutout") -> ServiceDescriptor:
+    """SODA for the identifiers in the column `ref` (SODA 1.0, 4.1)."""
+    return ServiceDescriptor(
+        id=id_,
+        name=id_.replace("_", " ").capitalize(),
+        description="Part of a spectrum, in another format or normalised",
+        access_url=f"{base_url}/soda/sync",
+        standard_id=SODA,
+        params=(identifier(ref), *soda_params()),
+    )
 
 
 def links(base_url: str, ref: str, id_: str = "links") -> ServiceDescriptor:
     """The {links} service for the identifiers in the column `ref`."""
     return ServiceDescriptor(
         id=id_,
-        name="DataLink",
+        name=id_.replace("links", "DataLink").replace("_", " "),  # names are unique in a document
         description="What there is for a spectrum: formats, the original file, a preview, similar spectra",
         access_url=f"{base_url}/datalink/links",
         standard_id=DATALINK,
@@ -65,10 +78,10 @@ def similar(base_url: str, ref: str, release: OpenRelease, id_: str = "similar")
     """The search for spectra like those in the column `ref` (CHECKLIST L35): no standard has it yet."""
     return ServiceDescriptor(
         id=id_,
-        name="Similar spectra",
+        name=id_.replace("similar", "Similar spectra").replace("_", " "),
         description="Spectra that are physically most alike, nearest first, with their distance",
         access_url=f"{base_url}/similar_to",
-        content_type=VOTABLE_TYPE,
+        content_type=VOTABLE,
         params=(identifier(ref), *similar_params(release)),
     )
 
@@ -105,3 +118,41 @@ def spaces(release: OpenRelease) -> tuple[str, ...]:
     models = list(release.models.values())
     first = tuple(models[0].recipe.presets) if models else ()
     return (*first, *(f"{model.name}:{preset}" for model in models for preset in model.recipe.presets))
+
+
+def soda_params(low: str | None = None, high: str | None = None) -> tuple[InputParam, ...]:
+    """Parameters of the SODA service, by name, UCD and unit (SODA 1.0, 3.5)."""
+    return (
+        InputParam(
+            "BAND",
+            "double",
+            "2",
+            unit="m",
+            ucd="em.wl;stat.interval",
+            xtype="interval",
+            description="Wavelengths in vacuum to keep",
+            minimum=low,
+            maximum=high,
+        ),
+        InputParam(
+            "FLUXCALIB",
+            ucd="phot.calib",
+            utype="ssa:Char.FluxAxis.Calibration",
+            description="RELATIVE divides the flux by its median",
+            options=("RELATIVE",),
+        ),
+        InputParam(
+            "REDSHIFT",
+            "double",
+            None,
+            ucd="src.redshift",
+            description="Moves the spectrum to the rest frame: wavelengths are divided by 1 + REDSHIFT",
+        ),
+        InputParam(
+            "FORMAT",
+            ucd="meta.code.mime",
+            utype="ssa:Access.Format",
+            description="Media type of the answer; VOTable if left empty",
+            options=(VOTABLE, FITS, CSV),
+        ),
+    )

@@ -1,0 +1,292 @@
+"""Spectra as SSA rows: the tree of the question, its answer in SSA's spelling; for SSA and `/similar_to`.
+
+A search for likeness comes after all conditions, leaves the reference out, nearest first, ties by identifier:
+the same question as `ORDER BY latent_distance(…), ssa_pubdid` in ADQL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from sqlglot import exp
+
+from index.metric import Metric
+from index.release import Model, OpenRelease
+from registry_metadata.columns import Column
+from service.errors import UsageFault
+from service.protocols.constraints import (
+    MODEL,
+    SPECTRA,
+    Condition,
+    Cone,
+    Within,
+    call,
+    column,
+    literal,
+    where,
+)
+
+Uploads = Callable[[str], Mapping[str, NDArray[np.float32]]]  # upload:<token> → vectors by model
+
+TABLE = "doppel.spectra"
+NEAR = "distance"
+SHARE = "repeat_share"
+PLACE = "separation"  # from the centre of a cone; becomes the score
+SCORE = Column(
+    "ssa_score",
+    "double",
+    utype="ssa:Query.Score",
+    description="How well the spectrum answers the question, from 0 to 1: rows come in this order",
+)
+DISTANCE = Column(
+    NEAR,
+    "double",
+    ucd="stat.param;arith.diff",
+    description="Distance from the reference in the chosen space; small is alike",
+)
+REPEATS = Column(
+    SHARE,
+    "double",
+    ucd="stat.probability",
+    description="Share of known pairs of spectra of one object that are farther apart than this",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Likeness:
+    """What the spectra are compared with, by which model and weights."""
+
+    reference: str  # as the query path takes it: a DID of this archive or upload:<token>
+    space: str
+    model: Model
+    preset: str | None  # None where the user's own weights are in play
+
+    @classmethod
+    def of(
+        cls, release: OpenRelease, reference: str, space: str, name: str, uploads: Uploads | None = None
+    ) -> Likeness:
+        """UsageFault, naming the parameter `name`, for an unknown spectrum, model, preset or latent."""
+        metric = parsed_space(space)
+        if reference.startswith("upload:"):
+            vectors = uploads(reference) if uploads else {}
+            usual = next((release.models[model] for model in vectors), default_model(release))
+            return cls.by(release, reference, space, metric, usual)
+        row = release.row_of(reference)
+        if row is None:
+            raise UsageFault(f"{name}: no spectrum of this archive has the identifier {reference}")
+        embedding = [model for model in release.models.values() if model.vectors.vector(row) is not None]
+        if not embedding:
+            reasons = (f"{model}: {release.no_embedding(row, model)}" for model in release.models)
+            raise UsageFault(f"{name}: no model can compare {reference}; {'; '.join(reasons)}")
+        return cls.by(release, release.did_of(row), space, metric, embedding[0])
+
+    @classmethod
+    def by(cls, release: OpenRelease, reference: str, space: str, metric: Metric, usual: Model) -> Likeness:
+        model = named_model(release, metric) or usual
+        try:
+            metric.of(model.recipe)
+        except ValueError as error:
+            raise UsageFault(f"SPACE: {error}") from error
+        preset = (metric.preset or model.recipe.default_preset).lower()
+        presets = {known.lower(): known for known in model.recipe.presets}
+        own = bool(metric.weights)
+        return cls(
+            reference,
+            space or model.name + ":" + model.recipe.default_preset,
+            model,
+            None if own else presets[preset],
+        )
+
+    def distance(self) -> exp.Expr:
+        arguments = [column("ssa_pubdid"), literal(self.reference), literal(self.space)]
+        return call("LATENT_DISTANCE", *arguments)
+
+
+def parsed_space(space: str) -> Metric:
+    try:
+        return Metric.parse(space)
+    except ValueError as error:
+        raise UsageFault(f"SPACE: {error}") from error
+
+
+def default_model(release: OpenRelease) -> Model:
+    return next(iter(release.models.values()))
+
+
+def named_model(release: OpenRelease, metric: Metric) -> Model | None:
+    """The model that a space names; None where it names none."""
+    if metric.model is None:
+        return None
+    known = {name.lower(): model for name, model in release.models.items()}
+    if metric.model.lower() not in known:
+        raise UsageFault(f"SPACE: there is no model {metric.model!r}; known are {', '.join(known)}")
+    return known[metric.model.lower()]
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The format of the products that rows point to; `suffix` as `/spectra` takes it."""
+
+    media_type: str
+    suffix: str
+    bytes_per_pixel: float = 0.0
+    bytes_besides: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One question about spectra; `top` cuts on purpose."""
+
+    conditions: tuple[Condition, ...] = ()
+    likeness: Likeness | None = None
+    model: Model | None = None  # whose columns are in the conditions
+    top: int | None = None
+    form: Form | None = None  # None: the VOTable that the catalogue points to
+
+    @property
+    def centre(self) -> Cone | None:
+        """Where rows are ranked by place: TOP of a cone without a reference."""
+        if self.top is None or self.likeness:
+            return None
+        return next((c for c in self.conditions if isinstance(c, Cone)), None)
+
+
+def ssa_columns(release: OpenRelease) -> tuple[Column, ...]:
+    return tuple(column for column in release.tables[TABLE].columns if column.ssa)
+
+
+def tree(release: OpenRelease, wanted: Wanted) -> exp.Select:
+    """The question as ADQL's tree, with SSA's names for the columns."""
+    selected = [alias(column(known.name), known.ssa or known.name) for known in ssa_columns(release)]
+    order = [ascending(column("ssa_pubdid"))]
+    conditions = where(wanted.conditions)
+    if wanted.likeness:
+        selected.append(alias(wanted.likeness.distance(), NEAR))
+        order.insert(0, ascending(exp.column(exp.to_identifier(NEAR, quoted=True))))
+        others = exp.NEQ(this=column("ssa_pubdid"), expression=literal(wanted.likeness.reference))
+        conditions = exp.and_(conditions, others) if conditions else others
+    if centre := wanted.centre:
+        place = call("DISTANCE", column("ra"), column("dec"), literal(centre.ra), literal(centre.dec))
+        selected.append(alias(place, PLACE))
+        order.insert(0, ascending(exp.column(exp.to_identifier(PLACE, quoted=True))))
+    query = exp.select(*selected).from_(table("doppel", "spectra", SPECTRA))
+    if wanted.model and any(isinstance(c, Within) and c.of_model for c in wanted.conditions):
+        same = exp.EQ(this=column("ssa_pubdid", MODEL), expression=column("ssa_pubdid"))
+        query = query.join(table("doppel", wanted.model.name, MODEL), on=same)
+    if conditions is not None:
+        query = query.where(conditions)
+    query.set("order", exp.Order(expressions=order))
+    return query if wanted.top is None else query.limit(exp.Literal.number(wanted.top))
+
+
+def table(schema: str, name: str, known_as: str) -> exp.Table:
+    correlation = exp.TableAlias(this=exp.to_identifier(known_as))
+    return exp.Table(this=exp.to_identifier(name), db=exp.to_identifier(schema), alias=correlation)
+
+
+def alias(value: exp.Expr, name: str) -> exp.Alias:
+    return exp.Alias(this=value, alias=exp.to_identifier(name, quoted=True))
+
+
+def ascending(value: exp.Expr) -> exp.Ordered:
+    return exp.Ordered(this=value, nulls_first=False)
+
+
+# --- the answer ---
+
+
+def spelled(known: Column) -> Column:
+    """A column as SSA responses write it."""
+    return replace(known, name=known.ssa or known.name, utype=known.ssa_utype or known.utype)
+
+
+@dataclass(slots=True)
+class Spelling:
+    """Turns the batches of the tree's answer into SSA's rows, without those that cannot be compared."""
+
+    release: OpenRelease
+    wanted: Wanted
+    base_url: str
+    columns: tuple[Column, ...] = ()
+    exhausted: bool = False  # rows that cannot be compared came: all others are out
+    _repeats: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
+
+    def __post_init__(self) -> None:
+        likeness = self.wanted.likeness
+        plain = tuple(spelled(known) for known in ssa_columns(self.release))
+        first = (SCORE,) if likeness or self.wanted.top is not None else ()
+        last = (DISTANCE, REPEATS) if likeness else ()
+        self.columns = (*first, *plain, *last)
+        if likeness and likeness.preset:
+            self._repeats = likeness.model.repeat_distances(likeness.preset)
+
+    def batches(self, found: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in found:
+            yield self._spelled(batch)
+
+    def _spelled(self, batch: pa.RecordBatch) -> pa.RecordBatch:
+        cells = dict(zip((known.ssa for known in ssa_columns(self.release)), batch.columns, strict=False))
+        ranking = batch.columns[len(cells)] if len(batch.columns) > len(cells) else None
+        if self.wanted.likeness and ranking is not None and ranking.null_count:
+            self.exhausted = True
+            return self._spelled(batch.filter(ranking.is_valid()))
+        self._point(cells, batch.num_rows)
+        arrays = [*self._scores(ranking, batch.num_rows), *cells.values()]
+        if self.wanted.likeness and ranking is not None:
+            arrays += [ranking, self._shares(ranking)]
+        return pa.RecordBatch.from_arrays(arrays, [known.name for known in self.columns])
+
+    def _scores(self, ranking: pa.Array | None, rows: int) -> list[pa.Array]:
+        """1 / (1 + distance) for likeness, what is left of the radius for a cone, else 1 for all."""
+        if self.columns[0] is not SCORE:
+            return []
+        if ranking is None:
+            return [pa.array(np.ones(rows))]
+        values = ranking.to_numpy(zero_copy_only=False).astype(np.float64)
+        if self.wanted.likeness:
+            return [pa.array(1 / (1 + values))]
+        centre = self.wanted.centre
+        radius = max(centre.radius if centre else 0.0, 1e-9)
+        return [pa.array(np.clip(1 - values / radius, 0.0, 1.0))]
+
+    def _shares(self, distances: pa.Array) -> pa.Array:
+        """The share of known repeat pairs that are farther apart; NULL where none are known."""
+        if not len(self._repeats):
+            return pa.nulls(len(distances), pa.float64())
+        nearer = np.searchsorted(self._repeats, distances.to_numpy(zero_copy_only=False), side="right")
+        return pa.array(1.0 - nearer / len(self._repeats))
+
+    def _point(self, cells: dict[str | None, pa.Array], rows: int) -> None:
+        """Makes the rows point to the product in the wanted format instead of the VOTable."""
+        form = self.wanted.form
+        if form is None:
+            return
+        cells["accref"] = pc.replace_substring_regex(cells["accref"], r"\.vot$", form.suffix)
+        if form.suffix == ".orig":
+            cells["mime"], cells["accsize"] = self._originals(cells["ssa_pubDID"])
+            return
+        cells["mime"] = pa.array([form.media_type] * rows, pa.string())
+        pixels = cells["ssa_length"].to_numpy(zero_copy_only=False).astype(np.float64)
+        size = np.ceil((pixels * form.bytes_per_pixel + form.bytes_besides) / 1000)
+        cells["accsize"] = pa.array(np.nan_to_num(size).astype(np.int64))
+
+    def _originals(self, dids: pa.Array) -> tuple[pa.Array, pa.Array]:
+        """Media type and kilobytes of the original files."""
+        held = [row for row in self.release.rows_of(dids.to_pylist()) if row is not None]
+        facts = [described[0] for described in self.release.described(held)]
+        sizes = [None if fact.size is None else -(-fact.size // 1000) for fact in facts]
+        return pa.array([fact.media_type for fact in facts], pa.string()), pa.array(sizes, pa.int64())
+
+
+def overflow_of(spelling: Spelling, answered: Callable[[], bool]) -> Callable[[], bool]:
+    """Rows were cut, unless those cut could not be compared at all."""
+    return lambda: answered() and not spelling.exhausted
+
+
+def names(columns: Sequence[Column]) -> list[str]:
+    return [known.name for known in columns]

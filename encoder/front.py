@@ -1,4 +1,4 @@
-"""The linear front of every model: continuum, velocity, principal components. Numpy only, the same in training.
+"""The linear front of every model: continuum, velocity, principal components. Numpy only.
 
 Recipe: align to a basis of star templates, average pixels in pairs, divide by the twice running mean, project
 on principal components at their natural scale by masked ridge least squares.
@@ -16,9 +16,7 @@ from numpy.typing import NDArray
 
 from encoder.prepare import LIGHT, Float32, Prepared
 from encoder.recipe import GridSpec
-from encoder.spectrum import Bool, Float64
-
-Int64 = NDArray[np.int64]
+from encoder.spectrum import Bool, Float64, Int64
 
 LOWEST, HIGHEST = -2.0, 6.0  # of flux over continuum, minus one: beyond are cosmic rays and zero crossings
 FAINTEST = 0.02  # of the median: where the continuum is fainter than this the pixel is bad
@@ -40,7 +38,7 @@ class Coefficients:
 
 @dataclass(frozen=True)
 class Shape:
-    """The lengths of the front, in pixels of the grid (`window`, `shifts`) and after averaging (`mean_window`)."""
+    """The lengths of the front, in pixels: of the grid (`window`, `shifts`), averaged (`mean_window`)."""
 
     grid: GridSpec
     window: int
@@ -89,11 +87,11 @@ def _running_mean(values: Float64, weight: Float64, window: int) -> Float64:
 
 
 def averaged(flux: Float64, good: Bool, shift: Float64, bin_: int) -> tuple[Float64, Bool]:
-    """Spectra (N, P) moved to shorter wavelengths by `shift` pixels (N,), then `bin_` pixels averaged into one.
+    """Spectra (N, P) moved to shorter wavelengths by `shift` pixels (N,), then `bin_` pixels made one.
 
     Flux-conserving, as the first rebinning is; a pixel less than half covered is bad.
     """
-    count, pixels = flux.shape
+    pixels = flux.shape[1]
     places = np.arange(pixels // bin_ + 1) * float(bin_) + shift[:, None]
     whole = np.clip(np.floor(places).astype(np.int64), 0, pixels - 1)
     part = np.clip(places - whole, 0.0, 1.0)
@@ -126,7 +124,8 @@ class Aligner:
 
     @cached_property
     def _gram(self) -> Float64:
-        return np.einsum("sip,sjp->sij", self._shifted, self._shifted, optimize=True)
+        gram: Float64 = np.matmul(self._shifted, self._shifted.transpose(0, 2, 1))
+        return gram
 
     def velocity(self, flux: Float64, good: Bool) -> tuple[Float64, Float64]:
         """km/s and explained share of the variance, each (N,), of normalised spectra (N, P)."""
@@ -148,11 +147,11 @@ class Aligner:
         bad = np.flatnonzero(self.used & ~fit)
         ridge = 1e-6 * np.eye(len(self.template)) * self._gram[0].trace()
         if not bad.size:
-            return self._gram + ridge
+            return np.asarray(self._gram + ridge)
         few = bad if 2 * bad.size < self.used.sum() else np.flatnonzero(fit)
         part = self._shifted[:, :, few]
-        gram = np.matmul(part, part.transpose(0, 2, 1))
-        return (self._gram - gram if few is bad else gram) + ridge
+        gram: Float64 = np.matmul(part, part.transpose(0, 2, 1))
+        return np.asarray((self._gram - gram if few is bad else gram) + ridge)
 
     def _best(self, explained: Float64) -> tuple[Float64, Float64]:
         """The best shift, refined by the parabola through it and its neighbours."""
@@ -192,7 +191,7 @@ class Front:
         return Coefficients(values, residual, velocity, explained, good.mean(axis=1))
 
     def project(self, flux: Float64, good: Bool) -> tuple[Float64, Float64]:
-        """Masked ridge least squares of normalised, averaged spectra (N, Q): coefficients (N, K), rms (N,)."""
+        """Masked ridge least squares of normalised spectra (N, Q): coefficients (N, K), rms (N,)."""
         centred = np.where(good, flux - self.mean, 0.0)
         moments = centred @ self.basis.T
         values = np.empty_like(moments)
@@ -250,7 +249,7 @@ def stacked(prepared: Sequence[Prepared]) -> tuple[Float64, Bool]:
 def aligned(
     shape: Shape, aligner: Aligner | None, flux: Float64, good: Bool
 ) -> tuple[Float64, Bool, Float64, Float64]:
-    """Normalised, averaged spectra (N, Q) at rest, which pixels are good, velocity (N,), explained share (N,)."""
+    """Normalised, averaged (N, Q), at rest; good pixels; velocity (N,); explained share (N,)."""
     velocity, explained = np.zeros(len(flux)), np.zeros(len(flux))
     if aligner is not None:
         velocity, explained = aligner.velocity(*continuum_normalised(flux, good, shape.window))

@@ -15,7 +15,7 @@ from encoder.front import Coefficients, Front
 from encoder.neighbours import Reference
 from encoder.prepare import Float32, Grid, Prepared
 from encoder.recipe import Recipe
-from encoder.spectrum import Float64
+from encoder.spectrum import Bool, Float64
 
 NETWORK, BASIS, REFERENCE, RECIPE = "encoder.onnx", "basis.npz", "reference.npz", "recipe.json"
 LOGARITHMIC = frozenset({"teff"})  # labels whose node holds log10 of the value
@@ -24,7 +24,7 @@ LEVELS = ("68", "90")
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """What a model makes of N spectra; latents at their natural scale (the recipe has the metric's scales)."""
+    """What a model makes of N spectra; latents at natural scale (the recipe has the metric's)."""
 
     vectors: Float32  # (N, n_latent)
     sigmas: Float32  # (N, n_latent)
@@ -68,30 +68,24 @@ class Encoder:
         found = self.front(prepared)
         vectors, sigmas = self._session.run(["vectors", "sigmas"], {"features": features(found)})
         distance = self.reference.distance(vectors)
-        labels, bounds = self._labels(vectors, found.residual, distance <= self.reference.farthest)
+        labels = self._labels(vectors, found.residual, distance <= self.reference.farthest)
         anomaly = self.reference.percentile(distance, found.residual)
-        return Encoded(vectors, sigmas, labels, *bounds, anomaly)
+        return Encoded(vectors, sigmas, *labels, anomaly)
 
     def _labels(
-        self, vectors: Float32, residual: Float64, known: NDArray[np.bool_]
-    ) -> tuple[Float32, list[Float32]]:
+        self, vectors: Float32, residual: Float64, known: Bool
+    ) -> tuple[Float32, Float32, Float32, Float32, Float32]:
         """Labels and their bounds (lo68, hi68, lo90, hi90), each (N, n_label)."""
-        nodes = [
-            latent
-            for latent in self.recipe.latents
-            if latent.label is not None and latent.block != "intrinsic"
-        ]
-        at = {latent.label: self.recipe.latents.index(latent) for latent in nodes}
+        at = {one.label: number for number, one in enumerate(self.recipe.latents) if one.block == "label"}
         shape = (len(vectors), len(self.recipe.labels))
-        values, *bounds = (np.full(shape, np.nan, dtype=np.float32) for _ in range(5))
+        values, lo68, hi68, lo90, hi90 = (np.full(shape, np.nan, dtype=np.float32) for _ in range(5))
         for number, label in enumerate(self.recipe.labels):
-            node = vectors[:, at[label.name]].astype(np.float64)
-            widths = half_widths(self.recipe.settings["intervals"][label.name], residual)
-            for target, offset in zip(
-                (values, *bounds), (0.0, -widths[0], widths[0], -widths[1], widths[1]), strict=True
-            ):
-                target[known, number] = physical(label.name, node + offset)[known]
-        return values, bounds
+            node = vectors[known, at[label.name]].astype(np.float64)
+            half68, half90 = half_widths(self.recipe.settings["intervals"][label.name], residual[known])
+            values[known, number] = physical(label.name, node)
+            for bound, half in ((lo68, -half68), (hi68, half68), (lo90, -half90), (hi90, half90)):
+                bound[known, number] = physical(label.name, node + half)
+        return values, lo68, hi68, lo90, hi90
 
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:

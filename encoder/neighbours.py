@@ -60,15 +60,17 @@ class Reference:
     @classmethod
     def of_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Reference:
         """The reverse of `arrays`."""
-        return cls(**dict(arrays) | {"farthest": float(arrays["farthest"])})
+        vectors, spread, distances, residuals, oddness, farthest = (arrays[one.name] for one in fields(cls))
+        return cls(vectors, spread, distances, residuals, oddness, float(farthest))
 
 
 def _to_neighbours(scaled: Float64, known: Float64) -> Float64:
-    far = cdist(scaled, known)
+    far: Float64 = cdist(scaled, known)
     count = min(NEIGHBOURS + 1, len(known))
     near = np.sort(np.partition(far, count - 1, axis=1)[:, :count], axis=1)
     itself = near[:, 0] < ITSELF * np.maximum(near[:, -1], 1e-12)
-    return np.where(itself, near[:, 1:].mean(axis=1), near[:, : max(count - 1, 1)].mean(axis=1))
+    others = np.where(itself[:, None], near[:, 1:], near[:, :-1]) if count > 1 else near
+    return np.asarray(others.mean(axis=1))
 
 
 def _rank(ascending: Float64, values: Float64) -> Float64:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 Float64 = NDArray[np.float64]
 Bool = NDArray[np.bool_]
+Int64 = NDArray[np.int64]
 
 
 class RefusedSpectrum(Exception):
@@ -50,7 +51,9 @@ class Facts:
     flux_calibration: str | None = None  # ABSOLUTE, RELATIVE, NORMALIZED, UNCALIBRATED
     label_source: str | None = None
     notes: str | None = None
-    labels: Mapping[str, float] = field(default_factory=dict)  # teff (K), logg, feh (dex), rv (km/s), redshift
+    labels: Mapping[str, float] = field(
+        default_factory=dict
+    )  # teff (K), logg, feh (dex), rv (km/s), redshift
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from encoder.spectrum import Float64
-
-Int64 = NDArray[np.int64]
+from encoder.spectrum import Float64, Int64
 
 FEWEST = 100  # held-out spectra in a bin
 MOST_BINS = 4
@@ -57,7 +54,7 @@ def repeat_pairs(keys: list[str | None]) -> Int64:
 def sigma_model(difference: Float64, residual: Float64) -> tuple[Float64, Float64]:
     """Variance of one spectrum's latents as floor + slope * residual², each (n_latent,).
 
-    `difference` (n, n_latent) between repeats and `residual` (n, 2) of both; their pulls then have unit spread.
+    `difference` (n, n_latent) between repeats, `residual` (n, 2) of both; their pulls then have unit spread.
     """
     squares = difference**2
     squares = np.minimum(squares, np.quantile(squares, CLIP, axis=0))

@@ -9,6 +9,7 @@ from typing import Any
 
 from encoder.recipe import Recipe
 
+HOW = "five folds by object; components and templates were found on all spectra, without names or labels"
 UNITS = {"teff": "K", "logg": "dex", "feh": "dex"}
 
 
@@ -25,7 +26,7 @@ def write_report(
         "model_id": recipe.model_id,
         "kind": recipe.kind,
         "trained_on": trained_on,
-        "how": "five folds by object; components and templates were found on all spectra, without names or labels",
+        "how": HOW,
         **figures,
         "velocity": dict(velocity),
     }
@@ -40,8 +41,9 @@ def card(recipe: Recipe, report: Mapping[str, Any]) -> str:
     lines = [
         f"# {recipe.name} ({recipe.model_id})",
         "",
-        f"A model of kind `{recipe.kind}` for {grid.start:g}–{grid.stop:g} Å (vacuum, {grid.pixels} equal steps in ln λ),",
-        f"trained on {report['trained_on']} spectra. A spectrum must cover {recipe.min_coverage:.0%} of the range.",
+        f"A model of kind `{recipe.kind}` for {grid.start:g}–{grid.stop:g} Å (vacuum, {grid.pixels} pixels",
+        f"of equal steps in ln λ), trained on {report['trained_on']} spectra. A spectrum must cover",
+        f"{recipe.min_coverage:.0%} of the range.",
         "",
         f"Held out: {report['how']}.",
         "",

@@ -1,8 +1,8 @@
 """How well a spectrum finds its own object again, and how well neighbours tell labels.
 
-Every value is taken over held-out objects: `vectors[k]` is the embedding of all spectra by the model that did not
-see fold k, and a query asks in the embedding of its own fold. Rows that could not be embedded are NaN and count as
-misses.
+Every value is taken over held-out objects: `vectors[k]` is the embedding of all spectra by the model that did
+not see fold k, and a query asks in the embedding of its own fold. Rows that could not be embedded are NaN and
+count as misses.
 """
 
 from __future__ import annotations
@@ -14,9 +14,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from encoder.spectrum import Bool, Facts, Float64
+from encoder.spectrum import Bool, Facts, Float64, Int64
 
-Int64 = NDArray[np.int64]
 FOLDS = 5
 NEIGHBOURS = 10
 
@@ -91,7 +90,7 @@ def distances(vectors: Float64, row: int) -> Float64:
 
 
 def cross(archive: Archive, vectors: Sequence[Float64], libraries: Sequence[str], mixed: bool) -> Ranks:
-    """A star of one library looks for itself in another; with `mixed` its own library stays in as distractors."""
+    """A star of one library looks for itself in another; `mixed` leaves its own library in, to distract."""
     ranks, objects = [], []
     for row in np.flatnonzero(np.isin(archive.collections, libraries) & (archive.keys != "")).tolist():
         same = archive.keys == archive.keys[row]

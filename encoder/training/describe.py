@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 
 from encoder.evaluate.information import mutual_information
-from encoder.front import Float64
 from encoder.infer import LOGARITHMIC
 from encoder.recipe import Latent
+from encoder.spectrum import Float64
 from encoder.training.heads import Head
 
 LEAK = 0.3  # nats with the velocity: a latent that tells more is no part of `physics`

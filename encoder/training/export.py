@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from encoder.front import Float64
+from encoder.spectrum import Float64
 from encoder.training.heads import Head
 
 OPSET = 17
@@ -22,6 +22,8 @@ def onnx_bytes(head: Head) -> bytes:
         vectors = graph.node("Add", vectors, _network(graph, head, width, latents))
     graph.nodes.append(helper.make_node("Identity", [vectors], ["vectors"]))
     residual = graph.node("Gather", "features", graph.constant(np.array([width - 1])), axis=1)
+    if head.sigma_floor is None or head.sigma_slope is None:
+        raise ValueError("a head without calibrated sigmas can not be published")
     slope = graph.node("Mul", graph.node("Mul", residual, residual), graph.number(head.sigma_slope[None, :]))
     graph.nodes.append(
         helper.make_node("Sqrt", [graph.node("Add", slope, graph.number(head.sigma_floor))], ["sigmas"])
@@ -69,9 +71,12 @@ class _Graph:
     def number(self, values: Float64) -> str:
         return self.constant(np.asarray(values, dtype=np.float32))
 
-    def node(self, kind: str, *inputs: str, **settings: int) -> str:
+    def node(self, kind: str, *inputs: str, axis: int | None = None) -> str:
         name = f"v{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, list(inputs), [name], **settings))
+        node = helper.make_node(kind, list(inputs), [name])
+        if axis is not None:
+            node.attribute.append(helper.make_attribute("axis", axis))
+        self.nodes.append(node)
         return name
 
     def affine(self, value: str, weight: Float64, bias: Float64) -> str:

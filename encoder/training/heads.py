@@ -1,15 +1,15 @@
-"""From coefficients to latents: an affine map, and for `blocks` a small network beside it; numpy throughout."""
+"""From coefficients to latents: an affine map, and for `blocks` a network beside it; all numpy."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from encoder.front import Float64
 from encoder.infer import node_value
 from encoder.recipe import Label
+from encoder.spectrum import Float64
 from encoder.training.linear import Axes
 
 LABELS = (
@@ -36,12 +36,8 @@ class Head:
     n_nuisance: int
     layers: Layers = ()
     network_columns: tuple[int, ...] = ()
-    sigma_floor: Float64 = field(
-        default_factory=lambda: np.zeros(0)
-    )  # (n_latent,) variance of a noiseless repeat
-    sigma_slope: Float64 = field(
-        default_factory=lambda: np.zeros(0)
-    )  # (n_latent,) variance per squared residual
+    sigma_floor: Float64 | None = None  # (n_latent,) variance of a noiseless repeat
+    sigma_slope: Float64 | None = None  # (n_latent,) variance per squared residual
 
     def __call__(self, features: Float64) -> Float64:
         """Latents (N, n_latent) of features (N, K + 2)."""
@@ -70,7 +66,7 @@ def forward(layers: Layers, values: Float64) -> Float64:
 
 
 def fit_head(values: Float64, axes: Axes, targets: dict[str, Float64]) -> Head:
-    """The affine head: ridge regression for labels, axes for the intrinsic and nuisance blocks, the velocity."""
+    """The affine head: ridge regression for labels, axes for intrinsic and nuisance, the velocity."""
     labels = tuple(label for label in LABELS if label.name in targets)
     maps = [ridge(values, node_value(label.name, targets[label.name])) for label in labels]
     directions = np.vstack([*(weight for weight, _ in maps), axes.intrinsic, axes.nuisance])  # (L - 1, K)

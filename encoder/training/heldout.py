@@ -1,4 +1,4 @@
-"""What the models without each fold say of the fold: figures, scales, sigmas, intervals, distances of repeats."""
+"""What the models without each fold say of it: figures, scales, sigmas, intervals, repeats."""
 
 from __future__ import annotations
 
@@ -7,19 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from encoder.evaluate.calibration import coverage, intervals, pulls, repeat_pairs, sigma_model
 from encoder.evaluate.information import mutual_information
 from encoder.evaluate.measures import measure
 from encoder.evaluate.retrieval import Archive
-from encoder.front import Float64, Front
+from encoder.front import Front
 from encoder.infer import features, node_value
 from encoder.prepare import Prepared
 from encoder.recipe import Latent
+from encoder.spectrum import Float64, Int64
 from encoder.training.heads import Head
-
-Int64 = NDArray[np.int64]
 
 TESTED = 400  # spectra that shifts are put into
 SHIFTED = 250.0  # km/s, at most
@@ -132,7 +130,7 @@ class VelocityTest:
 
 
 def velocity_test(front: Front, head: Head, prepared: Sequence[Prepared], seed: int) -> VelocityTest:
-    """Shift training spectra by known velocities and see which latents tell them, and how well the velocity does."""
+    """Shift training spectra by known velocities; see which latents tell, and how well the velocity."""
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.permutation(len(prepared))[:TESTED]).tolist()
     most = max(int(SHIFTED / front.shape.step_kms), 1)
@@ -141,7 +139,7 @@ def velocity_test(front: Front, head: Head, prepared: Sequence[Prepared], seed: 
     moved = front([_moved(prepared[row], move) for row, move in zip(rows, moves.tolist(), strict=True)])
     shift = moves * front.shape.step_kms
     vectors = head(features(moved).astype(np.float64))
-    leaks = np.array([mutual_information(column, shift) for column in vectors.T])
+    leaks = np.array([mutual_information(column, shift.astype(np.float64)) for column in vectors.T])
     error = moved.velocity - still.velocity - shift
     found = still.velocity != 0
     spread = float(1.4826 * np.median(np.abs(error[found]))) if found.any() else float("nan")
@@ -150,7 +148,7 @@ def velocity_test(front: Front, head: Head, prepared: Sequence[Prepared], seed: 
 
 def _moved(one: Prepared, pixels: int) -> Prepared:
     """The spectrum moved to longer wavelengths by whole pixels; what comes in at the end is bad."""
-    flux, mask, ivar = (np.roll(values, pixels) for values in (one.flux, one.mask, one.ivar))
-    entered = slice(0, pixels) if pixels >= 0 else slice(pixels, None)
-    mask[entered] = True
-    return Prepared(np.where(mask, np.float32(0), flux), ivar, mask, float(1 - mask.mean()), one.scale)
+    mask = np.roll(one.mask, pixels)
+    mask[slice(0, pixels) if pixels >= 0 else slice(pixels, None)] = True
+    flux = np.where(mask, np.float32(0), np.roll(one.flux, pixels))
+    return Prepared(flux, np.roll(one.ivar, pixels), mask, float(1 - mask.mean()), one.scale)

@@ -1,7 +1,7 @@
-"""Fit the linear part of a model: templates, principal components, and axes that repeats of an object agree on.
+"""Fit the linear part of a model: templates, principal components, axes that repeats of an object agree on.
 
-Everything is numpy; the steps and their constants are those that five folds by object measured on real spectra
-(the evaluation's report says what they give on yours).
+The steps and their constants are those that five folds by object measured on real spectra; the evaluation's
+report says what they give on yours.
 """
 
 from __future__ import annotations
@@ -10,14 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.linalg import eigh
 
-from encoder.front import Aligner, Float64, Front, Shape, aligned, continuum_normalised
-from encoder.prepare import LIGHT
-from encoder.spectrum import Bool
-
-Int64 = NDArray[np.int64]
+from encoder.front import Aligner, Front, Shape, aligned, continuum_normalised
+from encoder.spectrum import Bool, Float64, Int64
 
 TEMPLATE_COMPONENTS = 10
 MOST_TEMPLATES = 500  # spectra; more do not change the templates
@@ -76,7 +72,7 @@ def at_rest(shape: Shape, aligner: Aligner | None, flux: Float64, good: Bool) ->
 
 
 def principal(flux: Float64, good: Bool, count: int, rounds: int) -> tuple[Float64, Float64, Float64]:
-    """Mean (Q,), principal components (count, Q) and their variances, gaps filled by the components in rounds."""
+    """Mean (Q,), components (count, Q) and their variances; gaps are filled by the components in rounds."""
     weight = good.sum(axis=0)
     mean = np.where(good, flux, 0.0).sum(axis=0) / np.maximum(weight, 1)
     filled = np.where(good, flux, mean)
@@ -118,22 +114,22 @@ def components_of(front: Front, rest: Rest) -> Float64:
 
 def joint_view(front: Front, rest: Rest, rng: np.random.Generator) -> Rest:
     """Each spectrum as another instrument might have seen it: blurred, shifted, tilted, noisy, with gaps."""
-    count, pixels = rest.flux.shape
+    count, pixels = len(rest.flux), rest.flux.shape[1]
     step = front.shape.step_kms * front.shape.bin
-    seen = _blurred(rest, rng.uniform(*BLUR, count), rng.normal(0, SHIFT / step, count))
+    seen = _blurred(rest, rng.uniform(BLUR[0], BLUR[1], count), rng.normal(0, SHIFT / step, count))
     seen *= _response(count, pixels, rng)
-    seen += rng.normal(size=seen.shape) / rng.uniform(*SNR, count)[:, None]
+    seen += rng.normal(size=seen.shape) / rng.uniform(SNR[0], SNR[1], count)[:, None]
     return Rest(*continuum_normalised(seen, rest.good & ~_gaps(count, pixels, rng), front.shape.mean_window))
 
 
 def response_view(front: Front, rest: Rest, rng: np.random.Generator) -> Rest:
     """Each spectrum through another response, nothing else changed."""
-    seen = (1 + rest.flux) * _response(*rest.flux.shape, rng)
+    seen = (1 + rest.flux) * _response(len(rest.flux), rest.flux.shape[1], rng)
     return Rest(*continuum_normalised(seen, rest.good, front.shape.mean_window))
 
 
 def _blurred(rest: Rest, sigma: Float64, shift: Float64) -> Float64:
-    """Flux over continuum (N, Q), blurred by a Gaussian and moved to longer wavelengths; bad pixels count as 1."""
+    """Flux over continuum (N, Q), blurred by a Gaussian, moved to longer wavelengths; bad pixels are 1."""
     pad = 64
     flux = np.pad(np.where(rest.good, 1 + rest.flux, 1.0), ((0, 0), (pad, pad)), mode="reflect")
     frequency = 2 * np.pi * np.fft.rfftfreq(flux.shape[1])
@@ -164,7 +160,7 @@ def _gaps(count: int, pixels: int, rng: np.random.Generator) -> Bool:
 
 @dataclass(frozen=True)
 class Views:
-    """How coefficients change between a spectrum and views of it: deviations (VIEWS * N, K) and whose (VIEWS * N,)."""
+    """How views of spectra differ from them: deviations (VIEWS * N, K), and whose they are (VIEWS * N,)."""
 
     joint: Float64
     response: Float64
@@ -197,12 +193,13 @@ def scatter(deviation: Float64) -> Float64:
     length = np.linalg.norm(deviation, axis=1)
     most = np.quantile(length, CLIP)
     clipped = deviation * np.minimum(1.0, most / np.maximum(length, 1e-12))[:, None]
-    return clipped.T @ clipped / len(clipped)
+    moments: Float64 = clipped.T @ clipped / len(clipped)
+    return moments
 
 
 @dataclass(frozen=True)
 class Axes:
-    """Directions in coefficients, of unit scatter between repeats: those that tell objects apart, and the last."""
+    """Directions in coefficients, of unit scatter between repeats."""
 
     intrinsic: Float64  # (n_axes, K), smallest scatter between repeats for their spread first
     nuisance: Float64  # (n_nuisance, K), largest first
@@ -225,4 +222,5 @@ def within_scatter(values: Float64, keys: Sequence[str | None], views: Views) ->
     size = within.trace()
     within = within + JOINT_WEIGHT * size * joint / joint.trace()
     within = within + RESPONSE_WEIGHT * size * response / response.trace()
-    return (1 - SHRINKAGE) * within + SHRINKAGE * np.eye(len(within)) * within.trace() / len(within)
+    sphere = np.eye(len(within)) * within.trace() / len(within)
+    return np.asarray((1 - SHRINKAGE) * within + SHRINKAGE * sphere)

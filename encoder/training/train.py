@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from encoder.evaluate.report import card, write_report
 from encoder.evaluate.retrieval import FOLDS, Archive
-from encoder.front import Coefficients, Float64, Front, Shape, stacked
+from encoder.front import Coefficients, Front, Shape, stacked
 from encoder.infer import BASIS, NETWORK, RECIPE, REFERENCE, features
 from encoder.model_config import ModelConfig
 from encoder.neighbours import Reference
 from encoder.prepare import Prepared
 from encoder.recipe import Recipe
-from encoder.spectrum import Bool, Facts
+from encoder.spectrum import Facts, Int64
 from encoder.training import linear
 from encoder.training.checkpoint import Arrays, Progress, Steps, digest_of, write_arrays
 from encoder.training.describe import latents_of, presets_of
@@ -25,33 +25,13 @@ from encoder.training.export import onnx_bytes
 from encoder.training.heads import Head, fit_head, known_labels, label_targets
 from encoder.training.heldout import HeldOut, held_out, velocity_test
 from encoder.training.linear import Views
+from encoder.training.material import Material
 
 FEWEST = 30  # spectra to train on
 
 
 class TrainingError(Exception):
     """There is not enough to train on; the message says what is missing."""
-
-
-@dataclass(frozen=True)
-class Material:
-    """What heads are fitted to: the training spectra's coefficients, names and labels."""
-
-    values: Float64  # (N, K)
-    keys: list[str | None]
-    labels: dict[str, Float64]  # (N,), NaN where unknown
-    views: Views
-
-    def part(self, chosen: Bool) -> Material:
-        """The rows that are True in `chosen` (N,)."""
-        rows, views = np.flatnonzero(chosen), chosen[self.views.of]
-        place = np.cumsum(chosen) - 1
-        return Material(
-            self.values[rows],
-            [self.keys[row] for row in rows.tolist()],
-            {name: values[rows] for name, values in self.labels.items()},
-            Views(self.views.joint[views], self.views.response[views], place[self.views.of[views]]),
-        )
 
 
 def train(
@@ -66,9 +46,9 @@ def train(
 ) -> Recipe:
     """Train on the spectra that `config` names and write the model into `directory`.
 
-    `prepared` and `facts` are all spectra that the model will embed, in one order; `missing` are those that the
-    grid does not cover: they count as misses in the report. Steps are kept in `workdir`, so that a killed run
-    goes on. Equal input and seed give equal files. Raises TrainingError where there is too little to train on.
+    `prepared` and `facts` are all spectra that the model will embed, in one order; `missing` are those that
+    the grid does not cover: they count as misses in the report. Steps are kept in `workdir`, so that a killed
+    run goes on. Equal input and seed give equal files. Raises TrainingError where there is too little.
     """
     steps = Steps(workdir, digest_of(config, prepared, facts), progress)
     chosen = training_rows(config, facts)
@@ -87,7 +67,7 @@ def train(
     return _write(config, directory, front, head, found, judged, facts, chosen, prepared)
 
 
-def training_rows(config: ModelConfig, facts: Sequence[Facts]) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+def training_rows(config: ModelConfig, facts: Sequence[Facts]) -> Int64:
     """Places of the spectra of the wanted collections and class."""
     rows = [
         row
@@ -109,7 +89,7 @@ def fit_front(
     steps: Steps,
     prepared: Sequence[Prepared],
     facts: Sequence[Facts],
-    chosen: np.ndarray[tuple[int], np.dtype[np.int64]],
+    chosen: Int64,
 ) -> Front:
     """Templates and components of the chosen spectra."""
 
@@ -139,7 +119,7 @@ def _material(
     front: Front,
     prepared: Sequence[Prepared],
     facts: Sequence[Facts],
-    chosen: np.ndarray[tuple[int], np.dtype[np.int64]],
+    chosen: Int64,
     found: Coefficients,
 ) -> Material:
     values, rows = found.values[chosen], chosen.tolist()
@@ -157,7 +137,13 @@ def _material(
 def fitted_head(config: ModelConfig, steps: Steps, name: str, material: Material) -> Head:
     """The head of this material, its network trained where the kind has one."""
     axes = linear.fit_axes(material.values, material.keys, material.views, config.axes)
-    return fit_head(material.values, axes, material.labels)
+    head = fit_head(material.values, axes, material.labels)
+    if config.kind == "linear":
+        return head
+    from encoder.training.network import train_network, with_network
+
+    arrays = steps.step(name, lambda: train_network(head, material, config.epochs, config.seed))
+    return with_network(head, arrays)
 
 
 def _write(
@@ -168,7 +154,7 @@ def _write(
     found: Coefficients,
     judged: HeldOut,
     facts: Sequence[Facts],
-    chosen: np.ndarray[tuple[int], np.dtype[np.int64]],
+    chosen: Int64,
     prepared: Sequence[Prepared],
 ) -> Recipe:
     """The model's files; the model's id is told by the bytes of its weights."""

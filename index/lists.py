@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from index.distance import Ids, Reals, Vectors, Weights
+from index.distance import Ids, Places, Reals, Vectors, Weights, squares
 
 Bitmap = NDArray[np.uint8]  # one bit per place, lowest bit first
 
@@ -79,10 +79,7 @@ class Lists:
 
     def remoteness(self, query: Vectors, weights: Weights) -> Vectors:
         """Squared weighted distance of every list's mean."""
-        offsets = self.centroids - query
-        offsets *= offsets
-        squares: Vectors = offsets @ weights.values.astype(np.float32)
-        return squares
+        return squares(self.centroids, query, weights)
 
     def reach(self, query: Vectors, weights: Weights) -> Vectors:
         """No row of a list is nearer than this: the distance (n_lists,) of its box, rounded down."""
@@ -90,15 +87,14 @@ class Lists:
         outside = np.maximum(weights.taken(self.boxes[0]) - point, point - weights.taken(self.boxes[1]))
         np.maximum(outside, 0, out=outside)
         outside *= outside
-        squares = outside @ weights.factors.astype(np.float32)
-        lowest: Vectors = np.sqrt(squares * np.float32(1 - 1e-4))
+        lowest: Vectors = np.sqrt((outside @ weights.factors.astype(np.float32)) * np.float32(1 - 1e-4))
         return lowest
 
-    def places(self, numbers: Ids) -> Ids:
+    def places(self, numbers: Ids) -> Places:
         """The places of all rows in some lists, list by list."""
         sizes = self.sizes[numbers]
         shift = self.offsets[numbers] - (np.cumsum(sizes) - sizes)
-        places: Ids = np.arange(sizes.sum()) + np.repeat(shift, sizes)
+        places: Places = np.arange(sizes.sum()) + np.repeat(shift, sizes)
         return places
 
 
@@ -106,7 +102,7 @@ class Lists:
 class Found:
     """The best places so far with their approximate d², nearest first."""
 
-    places: Ids
+    places: Places
     squares: Vectors
 
     def joined(self, other: Found, k: int) -> Found:

@@ -12,25 +12,27 @@ from numpy.typing import NDArray
 
 from index.distance import (
     Ids,
+    Places,
     Reals,
     Vectors,
     Weights,
+    batch_bounds,
     column_bounds,
     distances,
     inside,
     k_nearest,
     row_bounds,
+    squares,
 )
 from index.lists import Bitmap, Found, Lists, visit
 from index.strategy import EXACT, Conditions, Limits, Plan, Strategy, choose
 
-SPARE = 8  # rows fetched beyond k, since the compressed copies may swap neighbours
+SPARE = 4  # rows fetched beyond k, since the compressed copies may swap neighbours
 NOWHERE: Ids = np.empty(0, dtype=np.int64)
 WRITTEN = 65_536  # rows written at a time
 ARRAYS = ("rows", "vectors", "did_rank", "position")
 
 Mask = NDArray[np.bool_]
-Places = NDArray[np.signedinteger[Any]]
 
 
 class Codes(Protocol):
@@ -95,7 +97,7 @@ class Part:
     rows: Ids  # (n,)
     vectors: Vectors  # (n, d)
     did_rank: NDArray[Any]  # (n,) of any ordered number
-    position: NDArray[np.int32]  # (last row − first row + 1,)
+    position: Ids  # (last row − first row + 1,)
     limits: Limits
     lists: Lists | None = None
     columns: Vectors | None = None  # (d, n)
@@ -149,12 +151,11 @@ class Part:
         return places[places >= 0] if len(places) and places.min() < 0 else places
 
     def passing(self, rows: Ids | None) -> Passing:
-        """The places of the live ones among `rows`, all if None."""
+        """The places of the live ones among different `rows`, all if None."""
         if rows is None:
             return self.everything
         places = self.places_of(rows)
         if len(places) <= self.limits.subset_rows:
-            places = np.unique(places)
             return Passing(len(self), places=places if self.live is None else places[self.live[places]])
         mask = np.zeros(len(self), dtype=np.bool_)
         mask[places] = True
@@ -243,9 +244,11 @@ class Part:
         places = passing.places
         if places is not None and len(places) <= 8 * k:
             return [places] * len(queries)
-        if columns and self.columns is not None and len(queries) == 1:
-            return list(k_nearest(column_bounds(self.columns, queries[0], weights, places), k))
-        return list(k_nearest(row_bounds(self.vectors, queries, weights, places), k, len(queries)))
+        if len(queries) > 1:
+            return k_nearest(batch_bounds(self.vectors, queries, weights, places), k, len(queries))
+        if columns and self.columns is not None:
+            return k_nearest(column_bounds(self.columns, queries[0], weights, places), k)
+        return k_nearest(row_bounds(self.vectors, queries[0], weights, places), k)
 
     def _plain(self, queries: Vectors, k: int, passing: Passing) -> list[tuple[Ids, int]]:
         """The nearest lists of each query, as many as the wanted recall needs."""
@@ -285,20 +288,18 @@ class Part:
         return best.places, int(seen[n_lists - 1])
 
     def _nearest_in(self, places: Ids, query: Vectors, weights: Weights, keep: int) -> Found:
-        offsets = self.vectors.take(places, axis=0)
-        offsets -= query
-        offsets *= offsets
-        squares = offsets @ weights.values.astype(np.float32)
+        near = squares(self.vectors, query, weights, places)
         if len(places) > keep:
-            least = np.argpartition(squares, keep)[:keep]
-            places, squares = places[least], squares[least]
-        order = np.argsort(squares, kind="stable")
-        return Found(places[order], squares[order])
+            least = np.argpartition(near, keep)[:keep]
+            places, near = places[least], near[least]
+        order = np.argsort(near, kind="stable")
+        return Found(places[order], near[order])
 
-    def _certified(self, query: Vectors, k: int, weights: Weights, passing: Passing) -> tuple[Ids, int]:
+    def _certified(self, query: Vectors, k: int, weights: Weights, passing: Passing) -> tuple[Places, int]:
         """A quick answer bounds the k-th distance; then all that can lie within it is read."""
-        quick = self.search(query, k, weights, passing, exact=False)
-        return self._inside(query, float(quick.distance[-1]), weights, passing)
+        places, _ = self._visited(query, k, weights, passing, Strategy.WEIGHTED_LISTS)
+        bound = np.sort(distances(self.vectors[places], query, weights))[k - 1 :]
+        return self._inside(query, float(bound[0]) if len(bound) else np.inf, weights, passing)
 
     def _inside(self, query: Vectors, radius: float, weights: Weights, passing: Passing) -> tuple[Ids, int]:
         if self.lists is None or passing.count <= self.limits.subset_rows:
@@ -307,7 +308,7 @@ class Part:
             reached = np.flatnonzero(self.lists.reach(query, weights) <= radius)
             places = passing.keep(self.lists.places(reached))
         count = len(self) if places is None else len(places)
-        return inside(row_bounds(self.vectors, query[None], weights, places), radius), count
+        return inside(row_bounds(self.vectors, query, weights, places), radius), count
 
     @property
     def _listed(self) -> tuple[Lists, Codes]:
@@ -324,8 +325,8 @@ def save_arrays(
     A part with lists finds their offsets.npy there, and gets what is to be known of them, and its columns.
     """
     first, last = (int(rows[0]), int(rows[-1])) if len(rows) else (0, -1)
-    position = np.full(last - first + 1, -1, dtype=np.int32)
-    position[rows[order] - first] = np.arange(len(rows), dtype=np.int32)
+    position = np.full(last - first + 1, -1, dtype=np.int64)
+    position[rows[order] - first] = np.arange(len(rows))
     np.save(directory / "position.npy", position)
     np.save(directory / "rows.npy", rows[order])
     np.save(directory / "did_rank.npy", did_rank[order])

@@ -30,7 +30,7 @@ class Limits:
 
     subset_rows: int = 10_000  # so many rows are compared one by one; smaller sets have no lists
     column_share: float = 0.25  # of the latents carry weight: their columns are scanned
-    explained: float = 0.5  # of the weighted variance must lie between lists for these to be worth visiting
+    explained: float = 0.88  # of the weighted variance lies between lists: their means are a good guide
     large_k: float = 0.02  # of the passing rows are wanted: all are compared
     lists_first: int = 32  # visited before the first look at the answer
     rows_first: int = 1000  # passing rows seen before it, and at least
@@ -76,6 +76,6 @@ def choose(asked: Conditions, limits: Limits) -> Strategy:
         return Strategy.CERTIFIED if asked.exact else lists
     if asked.kept <= limits.column_share:
         return Strategy.COLUMNS
-    if asked.explained < limits.explained:
-        return Strategy.SCAN
-    return Strategy.CERTIFIED if asked.exact else Strategy.WEIGHTED_LISTS
+    if asked.exact or asked.explained < limits.explained:
+        return Strategy.CERTIFIED
+    return Strategy.WEIGHTED_LISTS

@@ -170,7 +170,7 @@ class VectorSet:
         """
         point, metric = self._point(query), Weights.of(weights, self.dimension)
         _check_k(k)
-        rows = None if among is None else np.asarray(among, dtype=np.int64)
+        rows = None if among is None else _different(among)
         hits = [
             part.search(point, k + (exclude is not None), metric, part.passing(rows), exact)
             for part in self._parts
@@ -208,7 +208,7 @@ class VectorSet:
         if not radius >= 0:
             raise ValueError(f"the radius is {radius}; it must be zero or above")
         point, metric = self._point(query), Weights.of(weights, self.dimension)
-        rows = None if among is None else np.asarray(among, dtype=np.int64)
+        rows = None if among is None else _different(among)
         hits = [part.within(point, radius, metric, part.passing(rows)) for part in self._parts]
         return self._merged(hits, None, exclude)
 
@@ -345,6 +345,11 @@ def _check_rows(rows: Ids, vectors: Vectors, did_rank: NDArray[Any]) -> None:
             f"{len(bad)} vectors have values that are not finite or above {LARGEST:g}; "
             f"the first is of row {rows[bad[0]]}"
         )
+
+
+def _different(rows: ArrayLike) -> Ids:
+    numbers = np.asarray(rows, dtype=np.int64)
+    return numbers if (numbers[1:] > numbers[:-1]).all() else np.unique(numbers)
 
 
 def _check_k(k: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 
 from encoder.prepare import Grid, Prepared, prepare
 from encoder.recipe import GridSpec
-from encoder.spectrum import Float64, RefusedSpectrum
-from index.release import OpenRelease
+from encoder.spectrum import Float64, RefusedSpectrum, Spectrum
 
 POINTS = 1400  # more than a wide screen has pixels for the plot
 
@@ -70,15 +69,12 @@ def _grouped(values: NDArray[Any], spec: GridSpec) -> NDArray[Any]:
     return values[: spec.pixels // size * size].reshape(-1, size)
 
 
-def draw(release: OpenRelease, spec: GridSpec, wanted: Iterable[tuple[str, str]]) -> Plot:
-    """The spectra of (DID, label) pairs; one whose file can no longer be read is named instead of drawn."""
+def draw(spec: GridSpec, wanted: Iterable[tuple[str, str]], spectrum_of: Callable[[str], Spectrum]) -> Plot:
+    """The spectra of (DID, label) pairs; one that can not be drawn is named, with the reason."""
     curves, undrawn = [], []
     for did, label in wanted:
-        row = release.row_of(did)
-        if row is None:
-            continue
         try:
-            prepared = prepare(release.spectrum(row), Grid(spec))
+            prepared = prepare(spectrum_of(did), Grid(spec))
         except (RefusedSpectrum, OSError) as error:
             undrawn.append(f"{label} is not drawn: {error}")
             continue

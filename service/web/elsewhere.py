@@ -19,7 +19,7 @@ class Way:
 
 
 @dataclass(frozen=True, slots=True)
-class Likes:
+class Question:
     """The question of the page: the k nearest to a reference in a space."""
 
     reference: str  # a publisher DID or upload:<token>
@@ -27,7 +27,7 @@ class Likes:
     space: str  # model:preset, with weights where given
 
 
-def adql(question: Likes) -> str:
+def adql(question: Question) -> str:
     """The same question for TAP: nearest first, the reference left out, ties by identifier."""
     reference = question.reference.replace("'", "''")
     space = question.space.replace("'", "''")
@@ -40,7 +40,7 @@ def adql(question: Likes) -> str:
     )
 
 
-def ways(question: Likes, base: str) -> list[Way]:
+def ways(question: Question, base: str) -> list[Way]:
     query = adql(question)
     tap = f"{base}/tap/sync?{urlencode({'LANG': 'ADQL', 'RESPONSEFORMAT': 'csv', 'QUERY': query})}"
     asked = {"TOP": question.k, "SPACE": question.space}

@@ -1,8 +1,10 @@
 "use strict";
 // Draws what the page carries as JSON: the chosen spectrum over its neighbours, and the map of the archive.
 (() => {
-  const COLOURS = ["#0b5a8f", "#c2480f", "#2b7a3d", "#7a3fa0", "#a07400", "#b0246a", "#00787a", "#6b5b4d"];
+  const COLOURS = ["#0b5a8f", "#c2480f", "#2b7a3d", "#7a3fa0", "#a07400", "#b0246a", "#00787a", "#6b5b4d", "#3d4fc4", "#5d7d00"];
   const SETTINGS = { responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"] };
+  const TEMPERATURES = [2500, 3000, 3500, 4000, 5000, 6000, 8000, 10000, 15000, 20000, 30000, 50000];
+  const STARS = [[0, "#a80000"], [0.25, "#f08c2e"], [0.5, "#ffe9a8"], [0.75, "#9cc3ff"], [1, "#1f4fd8"]]; // cool to hot
   const FONT = { family: "system-ui, sans-serif", size: 13, color: "#16202a" };
 
   const data = (id) => {
@@ -33,9 +35,9 @@
 
   const layout = (plot, apart) => ({
     font: FONT, margin: { l: apart ? 24 : 48, r: 10, t: 10, b: 44 }, hovermode: "closest", paper_bgcolor: "#fff", plot_bgcolor: "#fff",
-    xaxis: { title: { text: "Wavelength in vacuum (Å)" }, zeroline: false, gridcolor: "#e3e8ec", automargin: true },
+    xaxis: { title: { text: "Wavelength in vacuum (Å)", standoff: 6 }, zeroline: false, gridcolor: "#e3e8ec", automargin: true },
     yaxis: { title: { text: apart ? "" : "Flux / median" }, showticklabels: !apart, zeroline: false, gridcolor: "#eef1f3" },
-    legend: { orientation: "h", y: -0.16, yanchor: "top", font: { size: 12 }, traceorder: "normal" }, uirevision: apart ? "apart" : "together",
+    legend: { orientation: "h", yref: "container", y: 0.01, yanchor: "bottom", font: { size: 12 }, traceorder: "normal" }, uirevision: apart ? "apart" : "together",
   });
 
   const drawSpectra = () => {
@@ -67,9 +69,12 @@
       text: points.map((p) => plain(p.label)), customdata: points.map((p) => p.href), marker,
       hovertemplate: "%{text}<extra></extra>", showlegend: false,
     });
-    const scale = { size: 6, color: known.map((p) => p.colour), colorscale: "RdBu", reversescale: false, colorbar: { title: { text: map.colour_title } }, line: { width: 0.3, color: "#555" } };
+    const hues = known.map((p) => Math.log10(p.colour));
+    const ticks = TEMPERATURES.filter((t) => Math.log10(t) >= Math.min(...hues) && Math.log10(t) <= Math.max(...hues));
+    const bar = { title: { text: map.colour_title, side: "right" }, tickvals: ticks.map(Math.log10), ticktext: ticks.map(String), thickness: 14, outlinewidth: 0 };
+    const scale = { size: 6, color: hues, colorscale: STARS, colorbar: bar, line: { width: 0.4, color: "#444" } };
     Plotly.newPlot(place, [cloud(unknown, { size: 4, color: "#bbb" }, "no label"), cloud(known, scale, "labelled")], {
-      font: FONT, margin: { l: 50, r: 10, t: 10, b: 44 }, hovermode: "closest",
+      font: FONT, margin: { l: 56, r: 10, t: 26, b: 52 }, hovermode: "closest", showlegend: false,
       xaxis: { title: { text: map.x_title }, zeroline: false }, yaxis: { title: { text: map.y_title }, zeroline: false },
     }, SETTINGS).then(() => place.setAttribute("data-drawn", String(map.points.length)));
     place.on("plotly_click", (event) => { window.location.href = event.points[0].customdata; });

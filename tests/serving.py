@@ -1,0 +1,53 @@
+"""`doppel serve` in a process of its own, for tests that drive real clients."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+from urllib.error import URLError
+from urllib.request import urlopen
+
+PATIENCE = 60.0  # seconds until it must answer; a busy machine is slow
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def serving(config: Path, log: Path, environment: Mapping[str, str] | None = None) -> Iterator[str]:
+    """The base URL of a service of this configuration; its log is written to `log`."""
+    port = free_port()
+    command = [sys.executable, "-m", "service.cli", "serve", "--config", str(config), "--port", str(port)]
+    with log.open("wb") as stream, _start(command, stream, environment) as process:
+        try:
+            await_health(f"http://127.0.0.1:{port}", process, log)
+            yield f"http://127.0.0.1:{port}"
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+
+def _start(
+    command: Sequence[str], stream: IO[bytes], environment: Mapping[str, str] | None
+) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(command, stdout=stream, stderr=stream, env=environment)
+
+
+def await_health(base: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + PATIENCE
+    while process.poll() is None and time.monotonic() < end:
+        try:
+            with urlopen(f"{base}/health", timeout=5):
+                return
+        except (URLError, OSError):
+            time.sleep(0.1)
+    raise AssertionError(f"the service does not answer; its log:\n{log.read_text(encoding='utf-8')}")

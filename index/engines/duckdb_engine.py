@@ -12,7 +12,7 @@ from types import TracebackType
 import duckdb
 import pyarrow as pa
 
-from index.engines.watchdog import WATCHDOG, Watch
+from index.engines.watchdog import STOPPER, WATCHDOG, Watch
 
 BATCH_ROWS = 16_384
 
@@ -73,6 +73,8 @@ class DuckDBEngine:
         """
         cursor = self._database.cursor()
         expired = WATCHDOG.watch(cursor.interrupt, timeout)
+        if (register := STOPPER.get()) is not None:
+            register(expired.expire)
         try:
             for name, table in (tables or {}).items():
                 cursor.register(name, table)

@@ -6,7 +6,12 @@ import heapq
 import threading
 import time
 from collections.abc import Callable
+from contextvars import ContextVar
 from itertools import count
+
+Register = Callable[[Callable[[], None]], None]
+STOPPER: ContextVar[Register | None] = ContextVar("STOPPER", default=None)
+"""Where statements of this thread say how they are ended; a job that may be aborted sets it."""
 
 
 class Watch:

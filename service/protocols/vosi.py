@@ -19,6 +19,7 @@ from service.errors import NotFoundFault
 from service.formats.choose import FORMATS
 from service.formats.votable import escape, tag
 from service.limits import Limits
+from service.query.functions import declared_udfs
 from service.watch import Metrics
 
 if TYPE_CHECKING:
@@ -40,8 +41,6 @@ async def capabilities_document(request: Request) -> Response:
 
 
 def tap_facts(base_url: str, limits: Limits) -> TapFacts:
-    from service.query.functions import declared_udfs
-
     return TapFacts(
         url=f"{base_url}/tap",
         features=[

@@ -1,0 +1,111 @@
+"""The web application: every route, every middleware and every fault handler in lists, given to Starlette."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import threading
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute, Route
+
+from service.errors import ServiceFault
+from service.faults import http_fault, internal_error, service_fault
+from service.jobs import Jobs
+from service.parsers import Parsers
+from service.protocols import datalink, encode, examples, products, scs, similar, soda, ssa, tap, uws, vosi
+from service.watch import Metrics, Watch, health, metrics
+from service.web import pages
+
+if TYPE_CHECKING:
+    from index.release import ReleaseHolder
+    from service.config import Config
+    from service.state import State
+
+LOOK_SECONDS = 2.0  # how often a newly published release is looked for
+
+ROUTES: list[BaseRoute] = [
+    Route("/health", health),
+    Route("/metrics", metrics),
+    *pages.routes,
+    *tap.routes,
+    *uws.routes,
+    *vosi.routes,
+    *examples.routes,
+    *ssa.routes,
+    *similar.routes,
+    *scs.routes,
+    *datalink.routes,
+    *soda.routes,
+    *products.routes,
+    *encode.routes,
+]
+
+
+def create_app(config: Config, holder: ReleaseHolder, state: State) -> Starlette:
+    """Serves the release that `holder` has; `state` keeps jobs and tokens. Neither is closed here."""
+    counts = Metrics()
+    app = Starlette(
+        routes=ROUTES,
+        middleware=[
+            Middleware(Watch, metrics=counts),
+            Middleware(
+                CORSMiddleware,
+                allow_origins=["*"],
+                allow_methods=["GET", "HEAD", "POST", "DELETE"],
+                allow_headers=["*"],
+                expose_headers=["Location", "Content-Disposition", "Retry-After"],
+            ),
+        ],
+        exception_handlers={
+            ServiceFault: service_fault,
+            HTTPException: http_fault,
+            Exception: internal_error,
+        },
+        lifespan=lifespan,
+        max_body_size=config.limits.request_bytes,
+    )
+    app.state.config = config
+    app.state.holder = holder
+    app.state.state = state
+    app.state.metrics = counts
+    app.state.base_url = config.service.url
+    app.state.parsers = Parsers()
+    app.state.references = partial(encode.upload_vectors, state)
+    app.state.jobs = Jobs(state, config.limits, partial(tap.execute, app.state))
+    return app
+
+
+@contextlib.asynccontextmanager
+async def lifespan(app: Starlette) -> AsyncIterator[None]:
+    """Looks for new releases (at SIGHUP at once), and runs the jobs of the state database, while serving."""
+    wake = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    if threading.current_thread() is threading.main_thread():
+        loop.add_signal_handler(signal.SIGHUP, wake.set)
+    watcher = asyncio.create_task(follow_releases(app, wake))
+    app.state.jobs.start()
+    try:
+        yield
+    finally:
+        watcher.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await watcher
+        await run_in_threadpool(app.state.jobs.stop)
+        app.state.parsers.close()
+
+
+async def follow_releases(app: Starlette, wake: asyncio.Event) -> None:
+    while True:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(wake.wait(), LOOK_SECONDS)
+        wake.clear()
+        await run_in_threadpool(app.state.holder.refresh)

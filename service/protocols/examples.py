@@ -1,0 +1,137 @@
+"""`/tap/examples`: queries that people can start from and that run as they stand (DALI 1.1, 2.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+
+from service.formats.votable import attribute, escape
+
+if TYPE_CHECKING:
+    from index.release import OpenRelease
+
+STYLE = "body{font-family:sans-serif;max-width:50em;margin:2em auto}pre{background:#f4f4f4;padding:1em}"
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    id: str
+    name: str
+    query: str
+    table: str
+    text: str
+
+
+def examples(release: OpenRelease) -> Iterator[Example]:
+    """Queries on what this release holds."""
+    yield Example(
+        "cone",
+        "Spectra near a position",
+        "SELECT TOP 100 ssa_pubdid, ssa_targname, ra, dec, accref\n"
+        "FROM doppel.spectra\n"
+        "WHERE DISTANCE(ra, dec, 189.2, 62.2) < 5",
+        "doppel.spectra",
+        "All spectra within five degrees of a place on the sky.",
+    )
+    yield Example(
+        "suns",
+        "Stars like the Sun, by the archive's own labels",
+        "SELECT TOP 50 ssa_targname, spectral_class, teff, logg, feh\n"
+        "FROM doppel.spectra\n"
+        "WHERE teff BETWEEN 5600 AND 5900 AND logg > 4\n"
+        "ORDER BY teff",
+        "doppel.spectra",
+        "Labels are NULL where the archive has none.",
+    )
+    yield Example(
+        "obscore",
+        "Spectra through ObsCore",
+        "SELECT TOP 20 obs_publisher_did, target_name, em_min, em_max, access_url\n"
+        "FROM ivoa.obscore\n"
+        "WHERE dataproduct_type = 'spectrum' AND em_min < 4.5e-7",
+        "ivoa.obscore",
+        "The table that every ObsTAP service has.",
+    )
+    if release.models:
+        yield from likeness(release)
+
+
+def likeness(release: OpenRelease) -> Iterator[Example]:
+    """What only this service answers."""
+    model = next(iter(release.models.values()))
+    did = release.did_of(int(model.vectors.rows[0])).replace("'", "''")
+    yield Example(
+        "nearest",
+        "The twenty spectra most like a given one",
+        f"SELECT TOP 20 ssa_pubdid, ssa_targname, teff,\n"
+        f"  latent_distance(ssa_pubdid, '{did}') AS d\n"
+        f"FROM doppel.spectra\n"
+        f"ORDER BY d",
+        "doppel.spectra",
+        "The reference itself comes first, with distance 0. Conditions in WHERE are met before the search.",
+    )
+    yield Example(
+        "among",
+        "Which of the ten most like it are hot",
+        f"SELECT ssa_pubdid, ssa_targname, teff\n"
+        f"FROM doppel.spectra\n"
+        f"WHERE 1 = similar_to(ssa_pubdid, '{did}', 10) AND teff > 5000",
+        "doppel.spectra",
+        "similar_to counts its neighbours before any other condition.",
+    )
+    yield Example(
+        "odd",
+        f"The strangest spectra for the model {model.name}",
+        f"SELECT TOP 10 s.ssa_targname, s.spectral_class, m.anomaly\n"
+        f"FROM doppel.{model.name} AS m JOIN doppel.spectra AS s ON s.ssa_pubdid = m.ssa_pubdid\n"
+        f"ORDER BY m.anomaly DESC",
+        f"doppel.{model.name}",
+        "anomaly is a percentile: 100 is the strangest.",
+    )
+    yield Example(
+        "meaning",
+        "What the latents mean",
+        "SELECT * FROM doppel.latents",
+        "doppel.latents",
+        "Every latent with its block and what it tells of the labels.",
+    )
+
+
+def page(release: OpenRelease) -> bytes:
+    body = "".join(example_element(example) for example in examples(release))
+    return (
+        '<?xml version="1.0" encoding="utf-8"?>\n<!DOCTYPE html>\n'
+        '<html xmlns="http://www.w3.org/1999/xhtml" lang="en"><head><title>Examples</title>'
+        f'<style>{STYLE}</style></head><body vocab="http://www.ivoa.net/rdf/examples#">\n'
+        f"<h1>Queries to start from</h1>\n{body}</body></html>\n"
+    ).encode()
+
+
+def example_element(example: Example) -> str:
+    id_ = attribute(example.id)
+    return (
+        f'<div typeof="example" id="{id_}" resource="#{id_}">\n'
+        f'<h2 property="name">{escape(example.name)}</h2>\n'
+        f"<p>{escape(example.text)} "
+        f'Table: <em property="table">{escape(example.table)}</em></p>\n'
+        f'<pre property="query">{escape(example.query)}</pre>\n</div>\n'
+    )
+
+
+async def get_examples(request: Request) -> Response:
+    body = await run_in_threadpool(made, request)
+    return Response(body, headers={"Content-Type": "application/xhtml+xml"})
+
+
+def made(request: Request) -> bytes:
+    with request.app.state.holder.pin() as release:
+        return page(release)
+
+
+routes: list[BaseRoute] = [Route("/tap/examples", get_examples)]

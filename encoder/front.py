@@ -38,23 +38,20 @@ class Coefficients:
 
 @dataclass(frozen=True)
 class Shape:
-    """The lengths of the front, in pixels: of the grid (`window`, `shifts`), averaged (`mean_window`)."""
+    """The lengths of the front, in pixels after `bin` of the grid's are averaged into one."""
 
     grid: GridSpec
-    window: int
+    window: int  # of the running mean
     shifts: int  # looked for on either side; 0: no alignment
     bin: int = 2
 
     @classmethod
     def of(cls, grid: GridSpec, window_kms: float, align: bool) -> Shape:
         """For a grid; a window is never wider than half of it."""
-        step = np.log(grid.stop / grid.start) / grid.pixels * LIGHT
-        window = min(window_kms / step, grid.pixels / 2)
-        return cls(grid, 2 * int(window / 2) + 1, int(np.ceil(FASTEST / step)) if align else 0)
-
-    @property
-    def step_kms(self) -> float:
-        return float(np.log(self.grid.stop / self.grid.start)) / self.grid.pixels * LIGHT
+        shape = cls(grid, 1, 0)
+        window = min(window_kms / shape.step_kms, shape.pixels / 2)
+        shifts = int(np.ceil(FASTEST / shape.step_kms)) if align else 0
+        return cls(grid, 2 * int(window / 2) + 1, shifts)
 
     @property
     def pixels(self) -> int:
@@ -62,28 +59,37 @@ class Shape:
         return self.grid.pixels // self.bin
 
     @property
-    def mean_window(self) -> int:
-        return 2 * (self.window // (2 * self.bin)) + 1
+    def step_kms(self) -> float:
+        """Of a pixel after averaging."""
+        return float(np.log(self.grid.stop / self.grid.start)) * LIGHT * self.bin / self.grid.pixels
 
 
 def continuum_normalised(flux: Float64, good: Bool, window: int) -> tuple[Float64, Bool]:
     """Flux over its twice running mean, minus one (N, P), and which pixels are good; bad ones are 0."""
-    smooth = _running_mean(np.where(good, flux, 0.0), good.astype(np.float64), window)
-    smooth = _running_mean(smooth, np.ones_like(smooth), window)
-    level = np.array([np.median(row[ok]) if ok.any() else 1.0 for row, ok in zip(flux, good, strict=True)])
-    good = good & (smooth > FAINTEST * np.abs(level)[:, None])
+    weight = good.astype(np.float64)
+    flux = flux * weight
+    smooth = _running_mean(_running_mean(flux, weight, window), np.ones((1, flux.shape[1])), window)
+    level = np.abs(flux).sum(axis=1) / np.maximum(weight.sum(axis=1), 1)
+    good = good & (smooth > FAINTEST * level[:, None])
     ratio = np.divide(flux, smooth, out=np.ones_like(flux), where=good) - 1
     return np.clip(ratio, LOWEST, HIGHEST), good
 
 
 def _running_mean(values: Float64, weight: Float64, window: int) -> Float64:
-    """Weighted mean over `window` pixels, fewer at the ends; 0 where no weight is near."""
+    """Weighted mean of weighted values over `window` pixels, fewer at the ends; 0 where no weight is near."""
     half = window // 2
     index = np.arange(values.shape[1])
     low, high = np.maximum(index - half, 0), np.minimum(index + half + 1, values.shape[1])
-    sums = [np.pad(np.cumsum(a, axis=1), ((0, 0), (1, 0))) for a in (values, weight)]
-    total, norm = (s[:, high] - s[:, low] for s in sums)
+    total, norm = (sums[:, high] - sums[:, low] for sums in map(_integral, (values, weight)))
+    norm = np.broadcast_to(norm, total.shape)
     return np.divide(total, norm, out=np.zeros_like(total), where=norm > 1e-9)
+
+
+def _integral(content: Float64) -> Float64:
+    """Running sums (N, P + 1) that begin with 0."""
+    total = np.zeros((content.shape[0], content.shape[1] + 1))
+    np.cumsum(content, axis=1, out=total[:, 1:])
+    return total
 
 
 def averaged(flux: Float64, good: Bool, shift: Float64, bin_: int) -> tuple[Float64, Bool]:
@@ -102,8 +108,7 @@ def averaged(flux: Float64, good: Bool, shift: Float64, bin_: int) -> tuple[Floa
 
 
 def _differences(content: Float64, whole: Int64, part: Float64) -> Float64:
-    total = np.pad(np.cumsum(content, axis=1), ((0, 0), (1, 0)))
-    at = np.take_along_axis(total, whole, 1) + part * np.take_along_axis(content, whole, 1)
+    at = np.take_along_axis(_integral(content), whole, 1) + part * np.take_along_axis(content, whole, 1)
     return np.diff(at, axis=1)
 
 
@@ -111,47 +116,49 @@ def _differences(content: Float64, whole: Int64, part: Float64) -> Float64:
 class Aligner:
     """Velocities by the misfit to the mean and a few components of template spectra, shift by shift."""
 
-    template: Float64  # (1 + components, P) on the grid; the first is the mean
-    used: Bool  # (P,) where they are compared
+    template: Float64  # (C, Q) the mean, then components; normalised, averaged
+    used: Bool  # (Q,) where they are compared
     shifts: int
     step_kms: float
 
     @cached_property
     def _shifted(self) -> Float64:
-        """(2 shifts + 1, components, P): the templates moved to longer wavelengths, 0 where not compared."""
+        """(S, C, Q), S = 2 shifts + 1: the templates moved to longer wavelengths, 0 where not compared."""
         moves = range(-self.shifts, self.shifts + 1)
         return np.stack([np.where(self.used, np.roll(self.template, move, axis=1), 0.0) for move in moves])
 
     @cached_property
+    def _flat(self) -> Float64:
+        return np.ascontiguousarray(self._shifted.reshape(-1, self.template.shape[1]).T)
+
+    @cached_property
     def _gram(self) -> Float64:
-        gram: Float64 = np.matmul(self._shifted, self._shifted.transpose(0, 2, 1))
-        return gram
+        gram = self._products(np.flatnonzero(self.used))
+        return np.asarray(gram + 1e-6 * gram[0].trace() * np.eye(len(self.template)))
+
+    def _products(self, pixels: NDArray[np.intp]) -> Float64:
+        """(S, C, C) over the given pixels."""
+        part = self._shifted[:, :, pixels]
+        return np.asarray(np.matmul(part, part.transpose(0, 2, 1)))
 
     def velocity(self, flux: Float64, good: Bool) -> tuple[Float64, Float64]:
-        """km/s and explained share of the variance, each (N,), of normalised spectra (N, P)."""
-        count = len(flux)
+        """km/s and explained share of the variance, each (N,), of normalised, averaged spectra (N, Q)."""
         fit = good & self.used
         masked = np.where(fit, flux, 0.0)
-        power = np.einsum("np,np->n", masked, masked)
-        moments = np.tensordot(masked, self._shifted, axes=(1, 2))  # (N, S, C)
-        explained = np.empty((count, len(self._shifted)))
-        for number in range(count):
-            gram = self._gram_of(fit[number])
-            solved = np.linalg.solve(gram, moments[number][..., None])[..., 0]
-            explained[number] = np.einsum("sc,sc->s", moments[number], solved)
-        explained /= np.maximum(power, 1e-12)[:, None]
+        power = np.einsum("nq,nq->n", masked, masked)
+        moments = (masked @ self._flat).reshape(len(flux), *self._gram.shape[:2], 1)
+        gram = self._gram[None] if fit[:, self.used].all() else np.stack([self._gram_of(one) for one in fit])
+        solved = np.linalg.solve(np.broadcast_to(gram, (len(flux), *self._gram.shape)), moments)
+        explained = np.sum(moments * solved, axis=(2, 3)) / np.maximum(power, 1e-12)[:, None]
         return self._best(explained)
 
     def _gram_of(self, fit: Bool) -> Float64:
         """(S, C, C) over the pixels that are good; the fewer of good and bad ones are summed."""
         bad = np.flatnonzero(self.used & ~fit)
-        ridge = 1e-6 * np.eye(len(self.template)) * self._gram[0].trace()
-        if not bad.size:
-            return np.asarray(self._gram + ridge)
-        few = bad if 2 * bad.size < self.used.sum() else np.flatnonzero(fit)
-        part = self._shifted[:, :, few]
-        gram: Float64 = np.matmul(part, part.transpose(0, 2, 1))
-        return np.asarray((self._gram - gram if few is bad else gram) + ridge)
+        if 2 * bad.size < np.count_nonzero(self.used):
+            return self._gram - self._products(bad) if bad.size else self._gram
+        gram = self._products(np.flatnonzero(fit))
+        return np.asarray(gram + 1e-6 * self._gram[0].trace() * np.eye(len(self.template)))
 
     def _best(self, explained: Float64) -> tuple[Float64, Float64]:
         """The best shift, refined by the parabola through it and its neighbours."""
@@ -195,10 +202,8 @@ class Front:
         centred = np.where(good, flux - self.mean, 0.0)
         moments = centred @ self.basis.T
         values = np.empty_like(moments)
-        kinds, kind = np.unique(good, axis=0, return_inverse=True)
-        for number, mask in enumerate(kinds):
-            rows = np.flatnonzero(kind.ravel() == number)
-            values[rows] = np.linalg.solve(self._gram_of(mask), moments[rows].T).T
+        for rows in _alike(good):
+            values[rows] = np.linalg.solve(self._gram_of(good[rows[0]]), moments[rows].T).T
         left = np.where(good, centred - values @ self.basis, 0.0)
         residual = np.sqrt(np.sum(left**2, axis=1) / np.maximum(good.sum(axis=1), 1))
         return values / self.unit, residual
@@ -240,6 +245,14 @@ class Front:
         return cls(shape, arrays["mean"], arrays["basis"], arrays["ridge"], float(arrays["unit"]), aligner)
 
 
+def _alike(good: Bool) -> list[list[int]]:
+    """Rows (N, Q) that are equal, together."""
+    groups: dict[bytes, list[int]] = {}
+    for row, packed in enumerate(np.packbits(good, axis=1)):
+        groups.setdefault(packed.tobytes(), []).append(row)
+    return list(groups.values())
+
+
 def stacked(prepared: Sequence[Prepared]) -> tuple[Float64, Bool]:
     """Flux (N, P) and which pixels are good."""
     flux: Float32 = np.stack([one.flux for one in prepared])
@@ -252,8 +265,8 @@ def aligned(
     """Normalised, averaged (N, Q), at rest; good pixels; velocity (N,); explained share (N,)."""
     velocity, explained = np.zeros(len(flux)), np.zeros(len(flux))
     if aligner is not None:
-        velocity, explained = aligner.velocity(*continuum_normalised(flux, good, shape.window))
+        still = averaged(flux, good, velocity, shape.bin)
+        velocity, explained = aligner.velocity(*continuum_normalised(*still, shape.window))
         velocity = np.where(explained >= EXPLAINED, velocity, 0.0)
-    flux, good = averaged(flux, good, velocity / shape.step_kms, shape.bin)
-    flux, good = continuum_normalised(flux, good, shape.mean_window)
-    return flux, good, velocity, explained
+    moved = averaged(flux, good, velocity * (shape.bin / shape.step_kms), shape.bin)
+    return *continuum_normalised(*moved, shape.window), velocity, explained

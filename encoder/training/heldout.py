@@ -133,16 +133,17 @@ def velocity_test(front: Front, head: Head, prepared: Sequence[Prepared], seed: 
     """Shift training spectra by known velocities; see which latents tell, and how well the velocity."""
     rng = np.random.default_rng(seed)
     rows = np.sort(rng.permutation(len(prepared))[:TESTED]).tolist()
-    most = max(int(SHIFTED / front.shape.step_kms), 1)
+    step = front.shape.step_kms / front.shape.bin
+    most = max(int(SHIFTED / step), 1)
     moves = rng.integers(-most, most + 1, len(rows))
     still = front([prepared[row] for row in rows])
     moved = front([_moved(prepared[row], move) for row, move in zip(rows, moves.tolist(), strict=True)])
-    shift = moves * front.shape.step_kms
+    shift: Float64 = moves * np.float64(step)
     vectors = head(features(moved).astype(np.float64))
-    leaks = np.array([mutual_information(column, shift.astype(np.float64)) for column in vectors.T])
-    error = moved.velocity - still.velocity - shift
-    found = still.velocity != 0
-    spread = float(1.4826 * np.median(np.abs(error[found]))) if found.any() else float("nan")
+    leaks = np.array([mutual_information(column, shift) for column in vectors.T])
+    found = (still.velocity != 0) & (moved.velocity != 0)
+    error = (moved.velocity - still.velocity - shift)[found]
+    spread = float(1.4826 * np.median(np.abs(error))) if found.any() else float("nan")
     return VelocityTest(np.nan_to_num(leaks), {"found": float(found.mean()), "error_kms": spread})
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import eigh
 
-from encoder.front import Aligner, Front, Shape, aligned, continuum_normalised
+from encoder.front import Aligner, Front, Shape, aligned, averaged, continuum_normalised
 from encoder.spectrum import Bool, Float64, Int64
 
 TEMPLATE_COMPONENTS = 10
@@ -51,11 +51,12 @@ def fit_aligner(shape: Shape, flux: Float64, good: Bool) -> Aligner | None:
     if not shape.shifts:
         return None
     chosen = np.linspace(0, len(flux) - 1, min(len(flux), MOST_TEMPLATES)).astype(int)
-    normalised, good = continuum_normalised(flux[chosen], good[chosen], shape.window)
-    mean, basis, _ = principal(normalised, good, min(TEMPLATE_COMPONENTS, len(chosen) - 1), rounds=2)
-    wave = np.geomspace(shape.grid.start, shape.grid.stop, shape.grid.pixels)
-    margin = max(int(MARGIN * shape.grid.pixels), shape.shifts + 1)
-    used = np.ones(shape.grid.pixels, dtype=bool)
+    still = averaged(flux[chosen], good[chosen], np.zeros(len(chosen)), shape.bin)
+    normalised, seen = continuum_normalised(*still, shape.window)
+    mean, basis, _ = principal(normalised, seen, min(TEMPLATE_COMPONENTS, len(chosen) - 1), rounds=2)
+    wave = np.geomspace(shape.grid.start, shape.grid.stop, shape.pixels)
+    margin = max(int(MARGIN * shape.pixels), shape.shifts + 1)
+    used = np.ones(shape.pixels, dtype=bool)
     used[:margin] = used[-margin:] = False
     for low, high in OUTSIDE_STAR:
         used &= (wave < low) | (wave > high)
@@ -115,17 +116,17 @@ def components_of(front: Front, rest: Rest) -> Float64:
 def joint_view(front: Front, rest: Rest, rng: np.random.Generator) -> Rest:
     """Each spectrum as another instrument might have seen it: blurred, shifted, tilted, noisy, with gaps."""
     count, pixels = len(rest.flux), rest.flux.shape[1]
-    step = front.shape.step_kms * front.shape.bin
+    step = front.shape.step_kms
     seen = _blurred(rest, rng.uniform(BLUR[0], BLUR[1], count), rng.normal(0, SHIFT / step, count))
     seen *= _response(count, pixels, rng)
     seen += rng.normal(size=seen.shape) / rng.uniform(SNR[0], SNR[1], count)[:, None]
-    return Rest(*continuum_normalised(seen, rest.good & ~_gaps(count, pixels, rng), front.shape.mean_window))
+    return Rest(*continuum_normalised(seen, rest.good & ~_gaps(count, pixels, rng), front.shape.window))
 
 
 def response_view(front: Front, rest: Rest, rng: np.random.Generator) -> Rest:
     """Each spectrum through another response, nothing else changed."""
     seen = (1 + rest.flux) * _response(len(rest.flux), rest.flux.shape[1], rng)
-    return Rest(*continuum_normalised(seen, rest.good, front.shape.mean_window))
+    return Rest(*continuum_normalised(seen, rest.good, front.shape.window))
 
 
 def _blurred(rest: Rest, sigma: Float64, shift: Float64) -> Float64:

@@ -24,7 +24,7 @@ from encoder.infer import Encoded
 from encoder.prepare import Prepared, prepare, require_coverage
 from encoder.spectrum import RefusedSpectrum, Spectrum
 from index.release import Model, OpenRelease
-from service.errors import NotFoundFault, UsageFault
+from service.errors import UsageFault
 from service.own_spectrum import Own, Told
 from service.protocols.dali import Params, choose_word, iso, request_params
 
@@ -149,11 +149,11 @@ def number(value: Any) -> float | None:
 
 
 def kept(state: State, token: str) -> Own:
-    """The upload that a token stands for; NotFoundFault where it is unknown or has expired."""
+    """The upload that a token stands for; UsageFault where it is unknown or has expired."""
     found = state.token(token.removeprefix(PREFIX))
     if found is None:
         days = KEPT_SECONDS // 86400
-        raise NotFoundFault(f"{token} stands for no upload; they are kept {days} days after /encode")
+        raise UsageFault(f"{token} stands for no upload; they are kept {days} days after /encode")
     return Own.from_bytes(found.content)
 
 

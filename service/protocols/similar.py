@@ -24,7 +24,7 @@ from service.formats.choose import choose_format
 from service.formats.stream import Info, Rows
 from service.protocols.dali import Params, request_params
 from service.protocols.descriptors import DEFAULT_NEIGHBOURS, MAX_NEIGHBOURS, descriptors
-from service.protocols.encode import KEPT_SECONDS, PREFIX, Sent, sent_spectrum, upload_vectors
+from service.protocols.encode import KEPT_SECONDS, PREFIX, Sent, sent_spectrum
 from service.protocols.spectra import NEAR, SHARE, Likeness, Uploads
 from service.protocols.ssa import Known, SsaQuery, find, read_query
 from service.respond import Document, respond
@@ -86,7 +86,7 @@ def nearest(
     stack: ExitStack,
 ) -> Rows:
     """Distance and share first, then SSA's columns; every reference's rows in turn."""
-    uploads = partial(upload_vectors, services.state, release)
+    uploads: Uploads = services.references
     batch = references(release, ids, params.one("SPACE") or "", uploads)
     first = query_for(services, release, params, batch.references[0], uploads)
     rows = find(services, release, first, (*told, *batch.problems), uploads, stack)

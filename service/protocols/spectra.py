@@ -31,7 +31,7 @@ from service.protocols.constraints import (
     where,
 )
 
-Uploads = Callable[[str], Mapping[str, NDArray[np.float32]]]  # upload:<token> → vectors by model
+Uploads = Callable[[OpenRelease, str], Mapping[str, NDArray[np.float32]]]  # upload:<token> → vectors by model
 
 TABLE = "doppel.spectra"
 NEAR = "distance"
@@ -73,7 +73,7 @@ class Likeness:
         """UsageFault, naming the parameter `name`, for an unknown spectrum, model, preset or latent."""
         metric = parsed_space(space)
         if reference.startswith("upload:"):
-            vectors = uploads(reference) if uploads else {}
+            vectors = uploads(release, reference) if uploads else {}
             usual = next((release.models[model] for model in vectors), default_model(release))
             return cls.by(release, reference, space, metric, usual)
         row = release.row_of(reference)

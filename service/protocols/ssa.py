@@ -25,7 +25,6 @@ from service.protocols.constraints import (
 )
 from service.protocols.dali import Params, request_params
 from service.protocols.descriptors import descriptors
-from service.protocols.encode import upload_vectors
 from service.protocols.spectra import (
     TABLE,
     Form,
@@ -160,7 +159,7 @@ def find(
 def query_data(services: Any, params: Params, stack: ExitStack) -> Document:
     release = stack.enter_context(services.holder.pin())
     form = choose_format(params.one("RESPONSEFORMAT"))
-    uploads = partial(upload_vectors, services.state, release)
+    uploads: Uploads = services.references
     if (params.one("FORMAT") or "").strip().lower() == "metadata":
         check_operation(Params.of((n, v) for n, v in params.pairs() if n in ("REQUEST", "VERSION")))
         rows = Rows(metadata_columns(release), iter(()), infos(params), name="spectra")

@@ -190,7 +190,7 @@ class Part:
         strategy = choose(self._conditions(k, weights, passing, exact), self.limits)
         if strategy is Strategy.LISTS:
             found = self._plain(queries, k, passing)
-        elif strategy in (Strategy.SCAN, Strategy.SUBSET, Strategy.COLUMNS) and len(queries):
+        elif strategy in (Strategy.SCAN, Strategy.SUBSET, Strategy.COLUMNS):
             found = [(places, len(self)) for places in self._scan(queries, k, weights, passing)]
         else:
             return [self.search(query, k, weights, passing, exact) for query in queries]

@@ -192,6 +192,8 @@ class VectorSet:
         _check_k(k)
         if len(left_out) != len(points):
             raise ValueError(f"{len(left_out)} rows to exclude for {len(points)} queries")
+        if not len(points):
+            return []
         answers = [part.search_batch(points, k + 1, metric, exact) for part in self._parts]
         return [self._merged(hits, k, row) for *hits, row in zip(*answers, left_out, strict=True)]
 

@@ -53,6 +53,7 @@ class CollectionConfig:
     publisher: str = described("", "who publishes it; the archive's where empty")
     creator: str = described("", "who made the spectra")
     reference: str = described("", "URL or bibcode of the paper")
+    data_source: str = described("survey", "survey, pointed, custom, theory or artificial (SSA's DataSource)")
     rights: str = described("public", "SSA's Curation.Rights: public, secure or proprietary")
     telescope: str = described("", "telescope")
     instrument: str = described("", "instrument")

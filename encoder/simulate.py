@@ -149,6 +149,7 @@ def _config(instrument: Instrument) -> CollectionConfig:
         title=instrument.title,
         description=f"{instrument.title}: stars made by a simple physical model, not observed.",
         creator="Doppel",
+        data_source="artificial",
     )
 
 

@@ -1,8 +1,8 @@
-"""A build: collections are read, models trained, spectra embedded, a release written and published.
+"""A build: collections are read, models trained, spectra embedded, a release written, published.
 
-Every step leaves its output whole in the work directory, named by a hash of all that went into it. So a build
-that was killed goes on where it stopped, one with nothing new does nothing, one with a new collection reads that
-alone.
+Every step leaves its output whole in the work directory, named by a hash of all that went into it. So a
+build that was killed goes on where it stopped, one with nothing new does nothing, and one with a new collection
+reads that alone.
 """
 
 from __future__ import annotations
@@ -390,6 +390,7 @@ def _release(
 def _words(config: CollectionConfig, plan: BuildPlan) -> Words:
     return Words(
         publisher=config.publisher or plan.publisher,
+        data_source=config.data_source,
         creator=config.creator or None,
         published=plan.archive.published or None,
         reference=config.reference or None,

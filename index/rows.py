@@ -61,6 +61,7 @@ class Words:
     """What a collection says of itself in every row."""
 
     publisher: str
+    data_source: str = "survey"
     creator: str | None = None
     published: str | None = None  # ISO 8601 date
     reference: str | None = None
@@ -239,7 +240,7 @@ def _identity(facts: Facts, words: Words) -> dict[str, object]:
         "ssa_dstitle": _title(facts),
         "ssa_pdate": words.published,
         "ssa_cdate": None,
-        "ssa_targname": facts.object,
+        "ssa_targname": facts.object or facts.spectrum_id,
         "ssa_targclass": facts.object_class,
         "ssa_redshift": facts.labels.get("redshift"),
         "ssa_snr": facts.snr,
@@ -247,7 +248,7 @@ def _identity(facts: Facts, words: Words) -> dict[str, object]:
         "ssa_creator": words.creator,
         "ssa_collection": facts.collection,
         "ssa_instrument": facts.instrument or facts.telescope,
-        "ssa_datasource": "survey" if facts.layout != "simulated" else "artificial",
+        "ssa_datasource": words.data_source,
         "ssa_creationtype": "archival",
         "ssa_reference": words.reference,
     }
@@ -382,7 +383,7 @@ def _observation(seen: Seen) -> dict[str, object]:
         "access_url": links_url(facts.publisher_did),
         "access_format": DATALINK,
         "access_estsize": _kilobytes(seen),
-        "target_name": facts.object,
+        "target_name": facts.object or facts.spectrum_id,
         "s_ra": facts.ra,
         "s_dec": facts.dec,
         "s_region": _circle(facts),

@@ -9,6 +9,7 @@ import duckdb
 import pyarrow as pa
 
 from index.catalogue import ROW_NUMBER
+from index.engines.duckdb_engine import EngineError
 from registry_metadata.columns import Column, Table
 
 _SQL_TYPES = {
@@ -32,16 +33,24 @@ def sql_type(column: Column) -> str:
 
 
 def write_catalogue(path: Path, tables: Sequence[Table], content: Mapping[str, pa.Table]) -> None:
-    """A new file with the published `tables` and all else that `content` names, rows in their order."""
-    described = {table.name: table for table in tables}
-    with duckdb.connect(str(path)) as database:
-        for schema in sorted({name.partition(".")[0] for name in content}):
-            database.execute(f"CREATE SCHEMA {_name(schema)}")
-        for name, rows in content.items():
-            database.register("incoming", rows)
-            database.execute(_create(name, described.get(name)))
-            database.unregister("incoming")
-        database.execute("CHECKPOINT")
+    """A new file with the published `tables` and all else that `content` names; EngineError where it fails."""
+    try:
+        with duckdb.connect(str(path)) as database:
+            _fill(database, {table.name: table for table in tables}, content)
+    except duckdb.Error as error:
+        raise EngineError(f"the catalogue cannot be written: {error}") from error
+
+
+def _fill(
+    database: duckdb.DuckDBPyConnection, described: Mapping[str, Table], content: Mapping[str, pa.Table]
+) -> None:
+    for schema in sorted({name.partition(".")[0] for name in content}):
+        database.execute(f"CREATE SCHEMA {_name(schema)}")
+    for name, rows in content.items():
+        database.register("incoming", rows)
+        database.execute(_create(name, described.get(name)))
+        database.unregister("incoming")
+    database.execute("CHECKPOINT")
 
 
 def _create(name: str, table: Table | None) -> str:

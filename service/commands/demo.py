@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from encoder.collection import CollectionConfig, CollectionError
 from encoder.simulate import simulate
 from index.build import build
 from index.release import OpenRelease
+from index.shards import write_whole
 from service.commands.build import words
 from service.commands.common import Bar
 from service.commands.serve import listen, serve
@@ -89,15 +92,15 @@ def found(data: Path) -> tuple[CollectionConfig, ...]:
 
 
 def simulated(directory: Path, stars: int, bar: Bar) -> tuple[CollectionConfig, ...]:
-    """The collections of simulated stars, written where they are not there yet."""
+    """The collections of simulated stars; their files are written where they are not there yet."""
     archive = directory / f"simulated-{stars}"
+    kept = archive / "collections.json"
     print(f"No --data and no DOPPEL_DATA: {stars} stars are simulated in {archive}.", file=sys.stderr)
-    if catalogues := sorted(archive.glob("*/catalogue.csv")):
-        names = [path.parent.name for path in catalogues]
-    else:
+    if not kept.exists():
         written = simulate(archive, stars, SEED, lambda done, total: bar("simulate", done, total))
-        names = [collection.name for collection in written]
-    return tuple(CollectionConfig(name, f"{archive.name}/{name}") for name in names)
+        beside = [replace(one, path=f"{archive.name}/{one.path}") for one in written]
+        write_whole(kept, json.dumps([asdict(one) for one in beside]).encode())
+    return tuple(CollectionConfig(**one) for one in json.loads(kept.read_text(encoding="utf-8")))
 
 
 def write_config(directory: Path, collections: Sequence[CollectionConfig]) -> Path:
@@ -111,7 +114,10 @@ def _lines(collections: Sequence[CollectionConfig]) -> Iterator[str]:
     yield "# Written anew by each `doppel demo`; `doppel config` prints every key."
     yield '[archive]\nauthority = "doppel.example"\n'
     for one in collections:
-        yield f"[[collection]]\nname = '{one.name}'\npath = '{one.path}'\n"
+        told = {name: value for name, value in asdict(one).items() if isinstance(value, str) and value}
+        yield "\n".join(
+            ["[[collection]]", *(f"{name} = {json.dumps(value)}" for name, value in told.items()), ""]
+        )
 
 
 def example(release: Path) -> str:

@@ -1,7 +1,7 @@
 """A build: collections are read, models trained, spectra embedded, a release written, published.
 
 Every step leaves its output whole in the work directory, named by a hash of all that went into it. So a
-build that was killed goes on where it stopped, one with nothing new does nothing, and one with a new collection
+build that was killed goes on where it stopped, one with nothing new does nothing, one with a new collection
 reads that alone.
 """
 

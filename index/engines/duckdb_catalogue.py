@@ -33,7 +33,7 @@ def sql_type(column: Column) -> str:
 
 
 def write_catalogue(path: Path, tables: Sequence[Table], content: Mapping[str, pa.Table]) -> None:
-    """A new file with the published `tables` and all else that `content` names; EngineError where it fails."""
+    """A new file with the published `tables` and what else `content` names; EngineError where it fails."""
     try:
         with duckdb.connect(str(path)) as database:
             _fill(database, {table.name: table for table in tables}, content)

@@ -13,7 +13,8 @@ BLOCK = 4096  # rows at a time
 CACHED = 65_536  # numbers that stay in the cache while they are worked on
 UNIT = float(np.finfo(np.float32).eps)  # twice the rounding error of one float32 operation
 TINY = np.float32(1e-30)  # covers the squares that float32 loses to zero
-LARGEST = 1e11  # of a latent's value and of a weight: squares stay within float32
+LARGEST = 1e9  # of a value; with HEAVIEST squares stay within float32
+HEAVIEST = 1e16  # of a weight
 
 Vectors = NDArray[np.float32]
 Reals = NDArray[np.float64]
@@ -26,8 +27,8 @@ class Weights:
     """Weights (d,) of a squared distance, checked, with what every search derives from them."""
 
     def __init__(self, values: Reals) -> None:
-        if not ((values >= 0) & (values <= LARGEST)).all() or not values.any():
-            raise ValueError(f"weights must lie between 0 and {LARGEST:g}, and at least one above zero")
+        if not ((values >= 0) & (values <= HEAVIEST)).all() or not values.any():
+            raise ValueError(f"weights must lie between 0 and {HEAVIEST:g}, and at least one above zero")
         self.values = values
         self.kept = np.flatnonzero(values)
         self.factors = values[self.kept]

@@ -29,7 +29,11 @@ class Metric:
         model, colon, preset = head.rpartition(":")
         if colon and not (model.strip() and preset.strip()):
             raise ValueError(f"space {text!r} has an empty name beside its colon; write 'model:preset'")
-        own = dict(_weight(item, text) for item in tail.split(",") if item.strip())
+        own: dict[str, float] = {}
+        for name, weight in (_weight(item, text) for item in tail.split(",") if item.strip()):
+            if name in own:
+                raise ValueError(f"space {text!r} names {name!r} twice")
+            own[name] = weight
         return cls(model.strip() or None, preset.strip() or None, own)
 
     def of(self, recipe: Recipe) -> Reals:
@@ -90,6 +94,29 @@ def by_block(parts: Iterable[Contribution]) -> dict[str, float]:
     return dict(sorted(sums.items(), key=lambda item: -item[1]))
 
 
+def noisy_distances(
+    query: ArrayLike,
+    query_sigma: ArrayLike,
+    vectors: ArrayLike,
+    sigmas: ArrayLike,
+    weights: ArrayLike,
+    recipe: Recipe,
+) -> Reals:
+    """Distances in units of the errors, (n,): d² = Σ u (q − z)² / (σq² + σz²), u = weights · scale².
+
+    `query` and `query_sigma` (d,), `vectors` and `sigmas` (n, d). For re-ranking of matches of a model whose
+    sigmas passed the pull test; sigmas of the latents that carry weight must be above zero.
+    """
+    factors = np.asarray(weights, dtype=np.float64)
+    kept = np.flatnonzero(factors)
+    units = (factors * np.array([latent.scale for latent in recipe.latents]) ** 2)[kept]
+    own, others = (np.asarray(sigma, dtype=np.float64)[..., kept] for sigma in (query_sigma, sigmas))
+    if not ((own > 0).all() and (others > 0).all()):
+        raise ValueError("sigmas must be above zero where the latent carries weight")
+    gaps = np.subtract(vectors, query, dtype=np.float64)[..., kept]
+    return np.asarray(np.sqrt((units * gaps**2 / (own**2 + others**2)).sum(axis=-1)))
+
+
 def _weight(item: str, text: str) -> tuple[str, float]:
     name, _, number = item.partition(":")
     try:
@@ -118,5 +145,5 @@ def _known(name: str, names: Iterable[str], kind: str) -> str:
     if name.lower() in spellings:
         return spellings[name.lower()]
     close = difflib.get_close_matches(name.lower(), spellings, n=1)
-    hint = f"; did you mean {spellings[close[0]]!r}?" if close else ""
-    raise ValueError(f"{name!r} is not a {kind}{hint} Known: {', '.join(sorted(spellings.values()))}")
+    hint = f" Did you mean {spellings[close[0]]!r}?" if close else ""
+    raise ValueError(f"{name!r} is not a {kind}.{hint} Known: {', '.join(sorted(spellings.values()))}")

@@ -13,8 +13,8 @@ import pyarrow.compute as pc
 
 from registry_metadata.columns import Column
 
-SLICE_BYTES = 1_500_000
-SLICE_ROWS = 16_384
+SLICE_BYTES = 800_000
+SLICE_ROWS = 8_192
 
 
 @dataclass(frozen=True, slots=True)

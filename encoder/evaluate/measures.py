@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from encoder.evaluate.retrieval import Archive, cross, neighbour_errors, purity, same
+from encoder.evaluate.retrieval import Archive, cross, neighbour_errors, purity, resampled_error, same
 from encoder.spectrum import Float64
 
 Figures = dict[str, Any]
@@ -41,6 +41,18 @@ def measure(archive: Archive, vectors: Sequence[Float64]) -> Figures:
     figures["knn"] = label_errors(archive, vectors, inside, inside)
     figures |= _from_the_richest(archive, vectors, among)
     figures["purity"] = purity(archive, vectors)
+    return figures
+
+
+def paired(archive: Archive, vectors: Sequence[Float64], baseline: Sequence[Float64]) -> Figures:
+    """Difference of the mean reciprocal rank to a baseline in the same searches, and its error."""
+    among = libraries(archive)
+    figures = {}
+    for name, mixed in (("cross", False), ("mixed", True)):
+        mine, other = (cross(archive, kind, among, mixed) for kind in (vectors, baseline))
+        if len(mine.rank):
+            gain = mine.reciprocal - other.reciprocal
+            figures[name] = {"difference": float(gain.mean()), "error": resampled_error(gain, mine.objects)}
     return figures
 
 

@@ -17,7 +17,7 @@ from encoder.model_config import ModelConfig
 from encoder.neighbours import Reference
 from encoder.prepare import Prepared
 from encoder.recipe import Recipe
-from encoder.spectrum import Facts, Int64
+from encoder.spectrum import Facts, Float64, Int64
 from encoder.training import linear
 from encoder.training.checkpoint import Arrays, Progress, Steps, digest_of, write_arrays
 from encoder.training.describe import latents_of, presets_of
@@ -54,7 +54,7 @@ def train(
     chosen = training_rows(config, facts)
     front = fit_front(config, steps, prepared, facts, chosen)
     found = Coefficients(**steps.step("coefficients", lambda: vars(front(prepared))))  # type: ignore[arg-type]
-    material = _material(config, steps, front, prepared, facts, chosen, found)
+    material = material_of(config, steps, front, prepared, facts, chosen, found.values)
     head = fitted_head(config, steps, "head", material)
     archive = Archive.of([*facts, *missing])
     folds = archive.folds[chosen]
@@ -113,16 +113,17 @@ def _template_rows(facts: Sequence[Facts]) -> list[int]:
     return [row for row, name in zip(rows, names, strict=True) if name == largest]
 
 
-def _material(
+def material_of(
     config: ModelConfig,
     steps: Steps,
     front: Front,
     prepared: Sequence[Prepared],
     facts: Sequence[Facts],
     chosen: Int64,
-    found: Coefficients,
+    values: Float64,
 ) -> Material:
-    values, rows = found.values[chosen], chosen.tolist()
+    """Coefficients, names, labels and views of the chosen spectra; `values` (N, K) are of all."""
+    values, rows = values[chosen], chosen.tolist()
 
     def make() -> Arrays:
         rest, _ = linear.at_rest(front.shape, front.aligner, *stacked([prepared[row] for row in rows]))

@@ -1,0 +1,122 @@
+"""Five folds by object, everything trained anew on the other four: models and baselines side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from encoder.evaluate.measures import libraries, measure, paired
+from encoder.evaluate.retrieval import FOLDS, Archive
+from encoder.front import Shape, averaged, continuum_normalised, stacked
+from encoder.model_config import ModelConfig
+from encoder.prepare import Prepared
+from encoder.spectrum import Facts, Float64, Int64
+from encoder.training import linear
+from encoder.training.checkpoint import Arrays, Progress, Steps, digest_of
+from encoder.training.train import fit_front, fitted_head, material_of, training_rows
+
+PCA_SHOWN = 16
+LDA_COMPONENTS, LDA_AXES = 64, 40
+LDA_SHRINKAGE = 0.1
+BASELINE = "lda"
+
+Embedding = dict[str, Float64]  # kind → (N, d)
+
+
+def evaluate(
+    config: ModelConfig,
+    prepared: Sequence[Prepared],
+    facts: Sequence[Facts],
+    *,
+    workdir: Path,
+    progress: Progress,
+    missing: Sequence[Facts] = (),
+) -> dict[str, Any]:
+    """Figures of `linear`, of `config.kind` and of the baselines on the same held-out objects.
+
+    Arguments as of `train`. Unlike in the report of a build, components and templates too are found anew
+    without each fold. Differences are paired by search, against whitened components with LDA (`lda`).
+    """
+    steps = Steps(workdir, digest_of(config, prepared, facts), progress)
+    archive = Archive.of([*facts, *missing])
+    chosen = training_rows(config, facts)
+    folds = [
+        _fold(config, steps, prepared, facts, chosen[archive.folds[chosen] != fold], f"fold-{fold + 1}")
+        for fold in range(FOLDS)
+    ]
+    raw = _raw(config, prepared)
+    kinds = {"raw": [raw] * FOLDS, **{kind: [fold[kind] for fold in folds] for kind in folds[0]}}
+    embedded = {kind: [_with_missing(part, len(missing)) for part in parts] for kind, parts in kinds.items()}
+    progress("compare")
+    return {
+        "model": config.name,
+        "folds": FOLDS,
+        "spectra": len(prepared),
+        "missing": len(missing),
+        "libraries": libraries(archive),
+        "rows": {kind: measure(archive, vectors) for kind, vectors in embedded.items()},
+        "paired": {
+            kind: paired(archive, vectors, embedded[BASELINE])
+            for kind, vectors in embedded.items()
+            if kind != BASELINE
+        },
+    }
+
+
+def _raw(config: ModelConfig, prepared: Sequence[Prepared]) -> Float64:
+    """Continuum-normalised pixels of unit length, so that L2 is the cosine; bad pixels count as continuum."""
+    shape = Shape.of(config.grid, config.window, False)
+    parts = []
+    for at in range(0, len(prepared), 256):
+        flux, good = stacked(prepared[at : at + 256])
+        seen = averaged(flux, good, np.zeros(len(flux)), shape.bin)
+        normalised, good = continuum_normalised(*seen, shape.window)
+        parts.append(np.where(good, normalised, 0.0))
+    pixels = np.concatenate(parts)
+    return np.asarray(pixels / np.linalg.norm(pixels, axis=1, keepdims=True).clip(1e-12))
+
+
+def _with_missing(vectors: Float64, missing: int) -> Float64:
+    return np.pad(vectors, ((0, missing), (0, 0)), constant_values=np.nan)
+
+
+def _fold(
+    config: ModelConfig,
+    steps: Steps,
+    prepared: Sequence[Prepared],
+    facts: Sequence[Facts],
+    chosen: Int64,
+    name: str,
+) -> Embedding:
+    """All spectra by models that were trained on the chosen ones."""
+
+    def make() -> Arrays:
+        quiet = Steps(steps.directory, name, steps.progress)
+        front = fit_front(config, quiet, prepared, facts, chosen)
+        values = front(prepared).values
+        material = material_of(config, quiet, front, prepared, facts, chosen, values)
+        head = fitted_head(config, quiet, "head", material)
+        axes = values @ head.matrix[:-2, head.intrinsic]
+        baseline = lda(values, material.values, material.keys)
+        found: Arrays = {"pca": values[:, :PCA_SHOWN], "lda": baseline, "linear": axes}
+        if config.kind != "linear":
+            found[config.kind] = axes
+        return found
+
+    return {kind: np.asarray(vectors, dtype=np.float64) for kind, vectors in steps.step(name, make).items()}
+
+
+def lda(values: Float64, training: Float64, keys: Sequence[str | None]) -> Float64:
+    """Whitened leading components and discriminant axes from repeats: the baseline to beat (N, LDA_AXES)."""
+    count = min(LDA_COMPONENTS, training.shape[1])
+    centre, spread = training[:, :count].mean(axis=0), training[:, :count].std(axis=0)
+    white, known = ((part[:, :count] - centre) / spread for part in (values, training))
+    deviation = linear.pair_deviations(known, keys)
+    within = deviation.T @ deviation / max(len(deviation), 1)
+    within = (1 - LDA_SHRINKAGE) * within + LDA_SHRINKAGE * np.eye(count) * max(within.trace(), 1e-9) / count
+    size, vectors = np.linalg.eigh(within)
+    axes = vectors[:, :LDA_AXES] / np.sqrt(size[:LDA_AXES])
+    return np.asarray(white @ axes)

@@ -1,0 +1,46 @@
+"""Failures of the engine in the client's words: nothing of the server shows."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from index.engines.duckdb_engine import EngineError, EngineTimeout
+from service.errors import TimeoutFault, UsageFault
+
+LOG = logging.getLogger(__name__)
+BY_DATA = (
+    (re.compile(r"division by zero", re.I), "a division by zero"),
+    (re.compile(r"overflow", re.I), "a number that is too large for its type"),
+    (re.compile(r"out of range", re.I), "a number outside the range of a function or type"),
+    (re.compile(r"^Conversion Error", re.I), "a value that cannot be cast to the type asked for"),
+    (re.compile(r"more than one row returned by a subquery", re.I), "a sub-query with more than one row"),
+    (
+        re.compile(r"^(Out of Range|Invalid Input|Invalid) Error", re.I),
+        "a value that a function does not take",
+    ),
+    (re.compile(r"^Binder Error", re.I), "types or names that do not go together"),
+)
+
+
+@contextmanager
+def told(limit: float | None) -> Iterator[None]:
+    """UsageFault where the data are the cause, TimeoutFault for the limit of time; all else is a bug."""
+    try:
+        yield
+    except EngineTimeout:
+        raise TimeoutFault(
+            f"the query ran longer than the limit of {limit or 0:g} s; run it as an asynchronous job (/async), "
+            "which may take longer, or ask for less"
+        ) from None
+    except EngineError as error:
+        message = str(error)
+        for pattern, words in BY_DATA:
+            if pattern.search(message):
+                LOG.info("query failed on its data: %s", message)
+                raise UsageFault(f"the query failed on its data: {words}") from None
+        if message.startswith("Out of Memory"):
+            raise UsageFault("the query needs more memory than is allowed; ask for less at once") from None
+        raise

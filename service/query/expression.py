@@ -1,0 +1,400 @@
+"""Expressions and conditions of a checked tree → values: SQL beside datatype, unit, UCD."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from sqlglot import exp
+
+from service.query.call import Call
+from service.query.context import Context
+from service.query.functions import FUNCTIONS
+from service.query.geometry import column_shape, from_text, near
+from service.query.parse import fault
+from service.query.scope import Scope
+from service.query.similarity import Similarity
+from service.query.units import product, quotient
+from service.query.value import INTEGERS, UNKNOWN, Value, described, plain, wider
+from service.query.zones import attach
+
+if TYPE_CHECKING:
+    from service.query.joins import Watch
+    from service.query.select import Selects
+
+COMPARISONS = {exp.EQ: "=", exp.NEQ: "<>", exp.LT: "<", exp.LTE: "<=", exp.GT: ">", exp.GTE: ">="}
+MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "<>": "<>"}
+LARGEST = 2**63
+NO_AGGREGATES = ("WHERE", "ON", "GROUP BY")
+CASTS: Mapping[exp.DataType.Type, tuple[str, str]] = {
+    exp.DataType.Type.SMALLINT: ("short", "SMALLINT"),
+    exp.DataType.Type.INT: ("int", "INTEGER"),
+    exp.DataType.Type.BIGINT: ("long", "BIGINT"),
+    exp.DataType.Type.FLOAT: ("float", "FLOAT"),
+    exp.DataType.Type.DOUBLE: ("double", "DOUBLE"),
+    exp.DataType.Type.CHAR: ("char", "VARCHAR"),
+    exp.DataType.Type.VARCHAR: ("char", "VARCHAR"),
+    exp.DataType.Type.TIMESTAMP: ("char", "TIMESTAMP"),
+}
+
+
+class Expressions:
+    """Reads the expressions of one SELECT; columns are looked up in its scope."""
+
+    def __init__(self, context: Context, scope: Scope, selects: Selects, similarity: Similarity) -> None:
+        self.context, self.scope, self.selects, self.similarity = context, scope, selects, similarity
+        self.watch: Watch | None = None
+
+    def value(self, node: exp.Expr) -> Value:
+        """A value expression; a key of GROUP BY counts as one value, whatever columns it has."""
+        mark = len(self.scope.free)
+        reader = VALUES.get(type(node))
+        if reader is None:
+            raise fault(
+                node,
+                "a value is expected here, not a condition; ADQL has no truth values to select or compare",
+            )
+        found = reader(self, node)
+        if found.sql in self.scope.group_keys:
+            del self.scope.free[mark:]
+        return found
+
+    def condition(self, node: exp.Expr) -> str:
+        """A search condition as the engine's; values do not stand for conditions (ADQL 2.1, 2.2.3)."""
+        reader = CONDITIONS.get(type(node))
+        if reader is None:
+            hint = " (functions are compared: 1=CONTAINS(…))" if isinstance(node, exp.Anonymous) else ""
+            raise fault(node, f"a condition is expected here, with a comparison{hint}")
+        return reader(self, node)
+
+    # --- values ---
+
+    def column(self, node: Any) -> Value:
+        if isinstance(node.this, exp.Star):
+            raise fault(node, "* stands only in the list of what is selected, and in COUNT(*)")
+        field = self.scope.find(node)
+        column = field.column
+        shape = (
+            column_shape(field.sql, column.xtype) if column.xtype in ("point", "circle", "polygon") else None
+        )
+        return Value(field.sql, column, shape=shape, field=field)
+
+    def literal(self, node: Any) -> Value:
+        if node.is_string:
+            return Value(self.context.bind(node.this), described("char", arraysize="*"), literal=node.this)
+        return self.constant(_number(node))
+
+    def constant(self, value: int | float) -> Value:
+        if isinstance(value, int):
+            datatype = "int" if -(2**31) <= value < 2**31 else "long"
+            return Value(self.context.bind(value), described(datatype), literal=value)
+        return Value(self.context.bind(value), described("double"), literal=value)
+
+    def null(self, node: Any) -> Value:
+        return Value("NULL", UNKNOWN)
+
+    def paren(self, node: Any) -> Value:
+        found = self.value(node.this)
+        return found if found.sql.startswith(("$", "(")) else replace(found, sql=f"({found.sql})")
+
+    def negative(self, node: Any) -> Value:
+        found = self.number(node.this)
+        if isinstance(found.literal, int | float):
+            return self.constant(-found.literal)
+        return Value(f"(-{found.sql})", plain(found.column, ucd=found.column.ucd))
+
+    def number(self, node: exp.Expr) -> Value:
+        found = self.value(node)
+        if not (found.numeric or found.null):
+            raise fault(node, f"a number is expected here, not {found.kind}")
+        return found
+
+    def sum(self, node: Any) -> Value:
+        left, right = self.number(node.this), self.number(node.expression)
+        if (folded := self.folded(node, left, right)) is not None:
+            return folded
+        operator = "+" if isinstance(node, exp.Add) else "-"
+        units = {value.column.unit for value in (left, right) if value.literal is None and not value.null}
+        unit = units.pop() if len(units) == 1 else None
+        column = described(self.widened(left, right), unit=unit)
+        return Value(f"({self.wide(left, column)} {operator} {right.sql})", column)
+
+    def product(self, node: Any) -> Value:
+        left, right = self.number(node.this), self.number(node.expression)
+        if (folded := self.folded(node, left, right)) is not None:
+            return folded
+        column = described(self.widened(left, right), unit=product(left.column.unit, right.column.unit))
+        return Value(f"({self.wide(left, column)} * {right.sql})", column)
+
+    def quotient(self, node: Any) -> Value:
+        """Integers divide to an integer, towards zero, as SQL does."""
+        left, right = self.number(node.this), self.number(node.expression)
+        if (folded := self.folded(node, left, right)) is not None:
+            return folded
+        column = described(self.widened(left, right), unit=quotient(left.column.unit, right.column.unit))
+        operator = "//" if column.datatype in INTEGERS else "/"
+        return Value(f"({self.wide(left, column)} {operator} {right.sql})", column)
+
+    def widened(self, left: Value, right: Value) -> str:
+        """Numbers are computed in 64 bits: nothing wraps, and float32 columns lose no digits."""
+        numbers = [value.column for value in (left, right) if not value.null]
+        if not numbers:
+            return "double"
+        return "long" if wider(numbers[0], numbers[-1]) in INTEGERS else "double"
+
+    def wide(self, value: Value, column: Any) -> str:
+        return f"CAST({value.sql} AS {'BIGINT' if column.datatype == 'long' else 'DOUBLE'})"
+
+    def folded(self, node: exp.Expr, left: Value, right: Value) -> Value | None:
+        """The constant that an operation on two constants gives."""
+        a, b = left.literal, right.literal
+        if not isinstance(a, int | float) or not isinstance(b, int | float):
+            return None
+        operation = FOLDS[type(node)]
+        try:
+            found = operation(a, b)
+        except ZeroDivisionError:
+            raise fault(node, "a division by zero") from None
+        except OverflowError:
+            return None
+        return self.constant(found) if math.isfinite(found) and abs(found) < LARGEST else None
+
+    def concatenation(self, node: Any) -> Value:
+        left, right = self.value(node.this), self.value(node.expression)
+        for value, part in ((left, node.this), (right, node.expression)):
+            if not value.text:
+                raise fault(part, f"|| joins texts, not {value.kind}; CAST it to VARCHAR")
+        unicode = "unicodeChar" in (left.column.datatype, right.column.datatype)
+        column = described("unicodeChar" if unicode else "char", arraysize="*")
+        return Value(f"({left.sql} || {right.sql})", column)
+
+    def cast(self, node: Any) -> Value:
+        value, kind = self.value(node.this), node.args["to"]
+        target = CASTS.get(kind.this)
+        if target is None:
+            return self.cast_region(node, value, kind)
+        if value.array:
+            raise fault(node, f"{value.kind} cannot be cast to {kind.sql()}")
+        datatype, sql_type = target
+        if sql_type == "TIMESTAMP":
+            sql = f"replace(CAST(CAST({value.sql} AS TIMESTAMP) AS VARCHAR), ' ', 'T')"
+            return Value(sql, described("char", arraysize="*", xtype="timestamp"))
+        if datatype in INTEGERS and value.column.datatype in ("float", "double"):
+            return Value(f"CAST(trunc({value.sql}) AS {sql_type})", plain(value.column, datatype=datatype))
+        if datatype == "char":
+            return self.cast_text(value, kind)
+        words = (
+            plain(value.column, datatype=datatype, arraysize=None) if value.numeric else described(datatype)
+        )
+        return Value(f"CAST({value.sql} AS {sql_type})", words)
+
+    def cast_text(self, value: Value, kind: Any) -> Value:
+        sql = f"CAST({value.sql} AS VARCHAR)"
+        if not kind.expressions:
+            if kind.this is exp.DataType.Type.CHAR:
+                return Value(f"left({sql}, 1)", described("char", arraysize="1"))
+            return Value(sql, described("char", arraysize="*"))
+        length = int(kind.expressions[0].name)
+        fixed = kind.this is exp.DataType.Type.CHAR
+        sql = f"rpad({sql}, {length}, ' ')" if fixed else f"left({sql}, {length})"
+        return Value(sql, described("char", arraysize=str(length) if fixed else f"{length}*"))
+
+    def cast_region(self, node: Any, value: Value, kind: Any) -> Value:
+        name = kind.sql().lower()
+        if name not in ("point", "circle", "polygon"):
+            raise fault(node, f"CAST to {kind.sql()} is not offered; expected SMALLINT, INTEGER, BIGINT, REAL, "
+                        "DOUBLE PRECISION, CHAR, VARCHAR, TIMESTAMP, POINT, CIRCLE or POLYGON")  # fmt: skip
+        if not isinstance(value.literal, str):
+            raise fault(node, f"CAST to {kind.sql()} takes a text in quotes with numbers in degrees")
+        call = Call(
+            exp.Anonymous(this="CAST", expressions=[node.this]), [value], self.context.bind, self.similarity
+        )
+        return from_text(call, name, value.literal.split())
+
+    def call(self, node: Any) -> Value:
+        declared = FUNCTIONS[node.this.upper()]
+        arguments, distinct = node.expressions, False
+        if arguments and isinstance(arguments[0], exp.Distinct):
+            arguments, distinct = arguments[0].expressions, True
+            if len(arguments) != 1:
+                raise fault(node, "DISTINCT in an aggregate takes one value")
+        star = bool(arguments) and isinstance(arguments[0], exp.Star)
+        if star and declared.name != "COUNT":
+            raise fault(node, f"{declared.name} takes a value, not *")
+        if declared.aggregate:
+            return self.aggregate(node, arguments, distinct, star)
+        values = [self.value(argument) for argument in arguments]
+        self.similarity.scope = self.scope
+        return declared.make(Call(node, values, self.context.bind, self.similarity))
+
+    def aggregate(self, node: Any, arguments: list[exp.Expr], distinct: bool, star: bool) -> Value:
+        name = node.this.upper()
+        if self.scope.inside in NO_AGGREGATES:
+            raise fault(node, f"{name} is an aggregate and cannot stand in {self.scope.inside}; use HAVING")
+        if self.scope.inside == "aggregate":
+            raise fault(node, f"{name} is an aggregate and cannot stand inside another one")
+        mark, outside = len(self.scope.free), self.scope.inside
+        self.scope.inside = "aggregate"
+        values = [] if star else [self.value(argument) for argument in arguments]
+        self.scope.inside, self.scope.aggregates = outside, True
+        del self.scope.free[mark:]
+        return FUNCTIONS[name].make(Call(node, values, self.context.bind, self.similarity, distinct, star))
+
+    def scalar_query(self, node: Any) -> Value:
+        query = self.selects.query(node.this, self.scope)
+        if len(query.columns) != 1:
+            raise fault(node, f"a sub-query used as a value has one column, not {len(query.columns)}")
+        return Value(f"({query.sql})", query.columns[0])
+
+    # --- conditions ---
+
+    def both(self, node: Any) -> str:
+        return f"({self.condition(node.this)} AND {self.condition(node.expression)})"
+
+    def either(self, node: Any) -> str:
+        return f"({self.condition(node.this)} OR {self.condition(node.expression)})"
+
+    def negation(self, node: Any) -> str:
+        return f"(NOT {self.condition(node.this)})"
+
+    def group(self, node: Any) -> str:
+        return f"({self.condition(node.this)})"
+
+    def comparison(self, node: Any) -> str:
+        """CONTAINS(…) = 1 becomes the engine's own condition; DISTANCE(…) < r is pruned by declination."""
+        left, right, operator = self.value(node.this), self.value(node.expression), COMPARISONS[type(node)]
+        self.comparable(node, left, right)
+        if any(part is not None for part in (right.condition, right.separation, right.lookup)):
+            left, right, operator = right, left, MIRRORED[operator]
+        watch = self.watch if self.watch is not None and self.watch.node is node else None
+        if left.condition is not None and right.literal in (0, 1) and operator in ("=", "<>"):
+            wanted = (right.literal == 1) == (operator == "=")
+            return self.planned(left, watch) if wanted else f"(NOT {left.condition})"
+        if (
+            left.separation is not None
+            and left.condition is None
+            and operator in ("<", "<=")
+            and right.numeric
+        ):
+            if watch is not None:
+                attach(self.context, watch, left.separation, right)
+            return near(self.context.bind, left.separation, right, operator)
+        if left.lookup is not None and watch is not None and watch.join is None and operator in ("<", "<="):
+            if isinstance(right.literal, int | float):
+                self.similarity.radius(left.lookup, right.literal)
+        return f"({left.sql} {operator} {right.sql})"
+
+    def planned(self, value: Value, watch: Watch | None) -> str:
+        """A condition that must hold, as a join where that is quicker."""
+        condition = value.condition or ""
+        if watch is None:
+            return condition
+        if value.pairs is not None:
+            return value.pairs.attached(watch) or condition
+        if value.separation is not None and value.radius is not None:
+            attach(self.context, watch, value.separation, value.radius)
+        return condition
+
+    def comparable(self, node: exp.Expr, left: Value, right: Value) -> None:
+        if left.null or right.null:
+            return
+        if left.array or right.array:
+            raise fault(node, f"{left.kind} and {right.kind} cannot be compared")
+        if left.text != right.text:
+            raise fault(node, f"{left.kind} and {right.kind} cannot be compared; CAST one of them")
+
+    def between(self, node: Any) -> str:
+        value, low, high = (self.value(node.args[key]) for key in ("this", "low", "high"))
+        self.comparable(node, value, low)
+        self.comparable(node, value, high)
+        return f"({value.sql} BETWEEN {low.sql} AND {high.sql})"
+
+    def membership(self, node: Any) -> str:
+        value, query = self.value(node.this), node.args.get("query")
+        if query is not None:
+            found = self.selects.query(query.this if isinstance(query, exp.Subquery) else query, self.scope)
+            if len(found.columns) != 1:
+                raise fault(node, f"a sub-query after IN has one column, not {len(found.columns)}")
+            self.comparable(node, value, Value("", found.columns[0]))
+            return f"({value.sql} IN ({found.sql}))"
+        members = [self.value(member) for member in node.expressions]
+        if not members:
+            raise fault(node, "IN needs at least one value")
+        for member in members:
+            self.comparable(node, value, member)
+        return f"({value.sql} IN ({', '.join(member.sql for member in members)}))"
+
+    def like(self, node: Any) -> str:
+        value, pattern = self.value(node.this), self.value(node.expression)
+        operator = "LIKE" if isinstance(node, exp.Like) else "ILIKE"
+        for part in (value, pattern):
+            if not part.text:
+                raise fault(node, f"{operator} compares texts, not {part.kind}")
+        found = f"({value.sql} {operator} {pattern.sql})"
+        return f"(NOT {found})" if node.args.get("negate") else found
+
+    def is_null(self, node: Any) -> str:
+        if not isinstance(node.expression, exp.Null):
+            raise fault(node, "expected IS NULL or IS NOT NULL")
+        return f"({self.value(node.this).sql} IS NULL)"
+
+    def exists(self, node: Any) -> str:
+        query = node.this.this if isinstance(node.this, exp.Subquery) else node.this
+        return f"EXISTS ({self.selects.query(query, self.scope).sql})"
+
+
+def _number(node: exp.Literal) -> int | float:
+    text = str(node.this)
+    if text.isdigit() and int(text) < LARGEST:
+        return int(text)
+    try:
+        found = float(text)
+    except ValueError:
+        found = math.inf
+    if not math.isfinite(found):
+        raise fault(node, f"{text} is not a number that can be computed with")
+    return found
+
+
+def _divided(a: float, b: float) -> int | float:
+    if isinstance(a, int) and isinstance(b, int):
+        return int(math.copysign(abs(a) // abs(b), a * b)) if abs(a) < 2**52 else abs(a) // abs(b)
+    return a / b
+
+
+FOLDS: Mapping[type[exp.Expr], Callable[[Any, Any], Any]] = {
+    exp.Add: lambda a, b: a + b,
+    exp.Sub: lambda a, b: a - b,
+    exp.Mul: lambda a, b: a * b,
+    exp.Div: _divided,
+}
+VALUES: Mapping[type[exp.Expr], Callable[[Expressions, Any], Value]] = {
+    exp.Column: Expressions.column,
+    exp.Literal: Expressions.literal,
+    exp.Null: Expressions.null,
+    exp.Paren: Expressions.paren,
+    exp.Neg: Expressions.negative,
+    exp.Add: Expressions.sum,
+    exp.Sub: Expressions.sum,
+    exp.Mul: Expressions.product,
+    exp.Div: Expressions.quotient,
+    exp.DPipe: Expressions.concatenation,
+    exp.Cast: Expressions.cast,
+    exp.Anonymous: Expressions.call,
+    exp.Subquery: Expressions.scalar_query,
+}
+CONDITIONS: Mapping[type[exp.Expr], Callable[[Expressions, Any], str]] = {
+    exp.And: Expressions.both,
+    exp.Or: Expressions.either,
+    exp.Not: Expressions.negation,
+    exp.Paren: Expressions.group,
+    exp.Between: Expressions.between,
+    exp.In: Expressions.membership,
+    exp.Like: Expressions.like,
+    exp.ILike: Expressions.like,
+    exp.Is: Expressions.is_null,
+    exp.Exists: Expressions.exists,
+    **dict.fromkeys(COMPARISONS, Expressions.comparison),
+}

@@ -1,0 +1,325 @@
+"""ADQL's geometry (2.1, 4.2) as the engine's arithmetic: degrees, ICRS, great circles."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from service.query import sphere
+from service.query.call import Call
+from service.query.value import Shape, Value, described, number, truth
+
+SYSTEMS = ("", "ICRS", "ICRS GEOCENTER", "ICRS BARYCENTER", "ICRS TOPOCENTER", "UNKNOWNFRAME")
+XTYPES = {"point": "2", "circle": "3", "polygon": "*"}
+MARGIN = 1e-9  # degrees by which bands are wider than the circle, for rounding
+
+
+def shape_value(kind: str, parts: Sequence[Value]) -> Value:
+    """The region as a value: an array as DALI has it, NULL where a number is."""
+    known = " AND ".join(f"{part.sql} IS NOT NULL" for part in parts)
+    numbers = ", ".join(f"CAST({part.sql} AS DOUBLE)" for part in parts)
+    sql = f"CASE WHEN {known} THEN [{numbers}] END"
+    ucd = "pos.eq" if kind == "point" else "pos.outline"
+    column = described("double", arraysize=XTYPES[kind], xtype=kind, unit="deg", ucd=ucd)
+    return Value(sql, column, shape=Shape(kind, tuple(parts)))
+
+
+def column_shape(sql: str, kind: str) -> Shape:
+    """The region that an array column holds."""
+    if kind == "polygon":
+        return Shape(kind, (number(sql),))
+    return Shape(kind, tuple(number(f"{sql}[{place}]") for place in range(1, int(XTYPES[kind]) + 1)))
+
+
+def shape_of(call: Call, place: int, kinds: Sequence[str] = tuple(XTYPES)) -> Shape:
+    """The argument as a region of one of the kinds."""
+    value = call.args[place]
+    if value.shape is None or value.shape.kind not in kinds:
+        expected = " or ".join(kind.upper() for kind in kinds)
+        raise call.fault(f"argument {place + 1} of {call.name} must be a {expected}, not {value.kind}", place)
+    return value.shape
+
+
+def coordinates(call: Call) -> list[Value]:
+    """The arguments without the coordinate system, points replaced by their numbers (ADQL 2.1, 4.2.5)."""
+    args = list(call.args)
+    if args and isinstance(args[0].literal, str):
+        system = args[0].literal.strip().upper()
+        if system not in SYSTEMS:
+            raise call.fault(
+                f"the coordinate system {args[0].literal!r} is not known; expected 'ICRS' or ''", 0
+            )
+        args = args[1:]
+    kinds = {value.shape is not None for value in args}
+    if call.name == "POLYGON" and len(kinds) > 1:
+        raise call.fault("the vertices of POLYGON must be all points or all numbers")
+    numbers: list[Value] = []
+    for value in args:
+        if value.shape is not None and value.shape.kind == "point":
+            numbers += value.shape.parts
+        elif value.numeric or value.null:
+            numbers.append(value)
+        else:
+            raise call.fault(f"{call.name} takes numbers or points, not {value.kind}")
+    return numbers
+
+
+def constructor(kind: str, least: int, most: int | None = None) -> Callable[[Call], Value]:
+    def make(call: Call) -> Value:
+        parts = coordinates(call)
+        if len(parts) < least or len(parts) > (most or least) or (kind == "polygon" and len(parts) % 2):
+            raise call.fault(f"{call.name} has {len(parts)} numbers; expected {expected(kind)}")
+        check_constants(call, kind, parts)
+        return shape_value(kind, parts)
+
+    return make
+
+
+def expected(kind: str) -> str:
+    return {"point": "ra, dec", "circle": "ra, dec, radius"}.get(kind, "three or more pairs of ra, dec")
+
+
+def check_constants(call: Call, kind: str, parts: Sequence[Value]) -> None:
+    pairs = parts[:2] if kind in ("point", "circle") else parts
+    for dec in pairs[1::2]:
+        if isinstance(dec.literal, int | float) and not -90 <= dec.literal <= 90:
+            raise call.fault(f"{call.name}: the declination {dec.literal} is not between -90 and 90 degrees")
+    if kind == "circle" and isinstance(radius := parts[2].literal, int | float) and not 0 <= radius <= 180:
+        raise call.fault(f"CIRCLE: the radius {radius} is not between 0 and 180 degrees")
+
+
+def box(call: Call) -> Value:
+    """A polygon whose corners are the centre plus and minus half the extents (ADQL 2.1, 4.2.10)."""
+    parts = coordinates(call)
+    if len(parts) != 4:
+        raise call.fault("BOX takes ra, dec, width, height in degrees")
+    constant = Shape("polygon", tuple(parts)).constant
+    if constant is None:
+        ra, dec, width, height = (part.sql for part in parts)
+        east, west = f"({ra} + {width} / 2.0)", f"({ra} - {width} / 2.0)"
+        north, south = f"({dec} + {height} / 2.0)", f"({dec} - {height} / 2.0)"
+        corners = (west, south, east, south, east, north, west, north)
+        return shape_value("polygon", [number(sql) for sql in corners])
+    ra0, dec0, dx, dy = constant
+    if not (0 <= dx <= 360 and 0 <= dy <= 180 and -90 <= dec0 <= 90):
+        raise call.fault("BOX: the centre or the extents are outside the sky")
+    south0, north0 = max(dec0 - dy / 2, -90.0), min(dec0 + dy / 2, 90.0)
+    ring = (ra0 - dx / 2, south0, ra0 + dx / 2, south0, ra0 + dx / 2, north0, ra0 - dx / 2, north0)
+    return constant_shape(call, "polygon", ring)
+
+
+def constant_shape(call: Call, kind: str, numbers: Sequence[float]) -> Value:
+    return shape_value(kind, [Value(call.bind(n), described("double"), literal=n) for n in numbers])
+
+
+def region(call: Call) -> Value:
+    """A literal in STC-S or DALI's form: `CIRCLE ICRS 10 20 1`, `POLYGON 1 2 3 4 5 6`, `BOX 1 2 3 4`."""
+    words = call.words(0).upper().split()
+    if not words or words[0] not in ("POINT", "POSITION", "CIRCLE", "POLYGON", "BOX"):
+        raise call.fault("REGION takes POINT, CIRCLE, POLYGON or BOX with numbers in degrees", 0)
+    kind = {"POSITION": "point", "BOX": "box"}.get(words[0], words[0].lower())
+    rest = [word for word in words[1:] if word not in ("ICRS", "GEOCENTER", "BARYCENTER", "TOPOCENTER")]
+    return from_text(call, kind, rest)
+
+
+def from_text(call: Call, kind: str, words: Sequence[str]) -> Value:
+    try:
+        numbers = [float(word) for word in words]
+    except ValueError:
+        raise call.fault(f"{' '.join(words)!r} are not numbers in degrees", 0) from None
+    count = {"point": len(numbers) == 2, "circle": len(numbers) == 3, "box": len(numbers) == 4}
+    if not count.get(kind, len(numbers) >= 6 and len(numbers) % 2 == 0) or not all(
+        map(math.isfinite, numbers)
+    ):
+        raise call.fault(f"a {kind} takes {expected(kind)}, not {len(numbers)} numbers", 0)
+    if kind == "box":
+        ra, dec, dx, dy = numbers
+        ring = (ra - dx / 2, dec - dy / 2, ra + dx / 2, dec - dy / 2,
+                ra + dx / 2, dec + dy / 2, ra - dx / 2, dec + dy / 2)  # fmt: skip
+        return constant_shape(call, "polygon", ring)
+    return constant_shape(call, kind, numbers)
+
+
+def separation(first: Sequence[Value], second: Sequence[Value]) -> str:
+    """The angle between two points in degrees, exact from nothing to 180 (Vincenty's formula)."""
+    ra1, dec1 = (f"radians({part.sql})" for part in first)
+    ra2, dec2 = (f"radians({part.sql})" for part in second)
+    turn = f"({ra2} - {ra1})"
+    across = f"(cos({dec2}) * sin({turn}))"
+    along = f"(cos({dec1}) * sin({dec2}) - sin({dec1}) * cos({dec2}) * cos({turn}))"
+    toward = f"(sin({dec1}) * sin({dec2}) + cos({dec1}) * cos({dec2}) * cos({turn}))"
+    return f"degrees(atan2(sqrt({across} * {across} + {along} * {along}), {toward}))"
+
+
+def distance(call: Call) -> Value:
+    """Great circle distance of two points, or of ra, dec, ra, dec."""
+    if len(call.args) == 2:
+        parts = [*shape_of(call, 0, ("point",)).parts, *shape_of(call, 1, ("point",)).parts]
+    else:
+        parts = call.numbers()
+    check_constants(call, "polygon", parts)
+    first, second = parts[:2], parts[2:]
+    column = described("double", unit="deg", ucd="pos.angDistance")
+    four = (parts[0], parts[1], parts[2], parts[3])
+    return Value(separation(first, second), column, separation=four)
+
+
+def near(
+    call_bind: Callable[[object], str], four: Sequence[Value], radius: Value, operator: str = "<="
+) -> str:
+    """The condition that two points lie within a radius; a band of declination goes first, which prunes."""
+    far = separation(four[:2], four[2:])
+    return f"({band(call_bind, four, radius)} AND {far} {operator} {radius.sql})"
+
+
+def band(bind: Callable[[object], str], four: Sequence[Value], radius: Value) -> str:
+    one, other = four[1], four[3]
+    if isinstance(one.literal, int | float):
+        one, other = other, one
+    if isinstance(other.literal, int | float) and isinstance(radius.literal, int | float):
+        low, high = other.literal - radius.literal - MARGIN, other.literal + radius.literal + MARGIN
+        return f"{one.sql} BETWEEN {bind(float(low))} AND {bind(float(high))}"
+    return f"abs({one.sql} - {other.sql}) <= {radius.sql} + {MARGIN!r}"
+
+
+def contains(call: Call) -> Value:
+    """1 where the first region lies inside the second."""
+    inner, outer = shape_of(call, 0), shape_of(call, 1)
+    return cone(truth(inside(call, inner, outer)), inner, outer)
+
+
+def cone(value: Value, inner: Shape, outer: Shape) -> Value:
+    """Remembers the two points and the radius, so that a join by them can be planned."""
+    if inner.kind != "point" or outer.kind != "circle":
+        return value
+    four = (inner.parts[0], inner.parts[1], outer.parts[0], outer.parts[1])
+    return replace(value, separation=four, radius=outer.parts[2])
+
+
+def inside(call: Call, inner: Shape, outer: Shape) -> str:
+    match inner.kind, outer.kind:
+        case "point", "point":
+            return f"({separation(inner.parts, outer.parts)} = 0)"
+        case "point", "circle":
+            return near(call.bind, [*inner.parts, *outer.parts[:2]], outer.parts[2])
+        case "point", "polygon":
+            return in_polygon(call, inner, outer)
+        case "circle", "circle":
+            far = separation(inner.parts[:2], outer.parts[:2])
+            return f"({far} + {inner.parts[2].sql} <= {outer.parts[2].sql})"
+        case "circle", "polygon":
+            centre = Shape("point", inner.parts[:2])
+            return f"({in_polygon(call, centre, outer)} AND {edge_distance(call, centre, outer)} >= {inner.parts[2].sql})"
+        case "polygon", "circle":
+            corners = vertices(call, inner)
+            points = [near(call.bind, [*corner, *outer.parts[:2]], outer.parts[2]) for corner in corners]
+            return "(" + " AND ".join(points) + ")"
+    return polygon_in_polygon(call, inner, outer)
+
+
+def intersects(call: Call) -> Value:
+    """1 where the regions share a point; with a POINT the same as CONTAINS (ADQL 2.1, 4.2.17)."""
+    one, other = sorted(
+        (shape_of(call, 0), shape_of(call, 1)), key=lambda shape: list(XTYPES).index(shape.kind)
+    )
+    if one.kind == "point":
+        return cone(truth(inside(call, one, other)), one, other)
+    if one.kind == "circle" and other.kind == "circle":
+        radius = number(f"({one.parts[2].sql} + {other.parts[2].sql})")
+        return truth(near(call.bind, [*one.parts[:2], *other.parts[:2]], radius))
+    if one.kind == "circle":
+        centre = Shape("point", one.parts[:2])
+        touches = f"{edge_distance(call, centre, other)} <= {one.parts[2].sql}"
+        return truth(f"({in_polygon(call, centre, other)} OR {touches})")
+    first, second = constant_polygon(call, one), constant_polygon(call, other)
+    return truth(f"({call.bind(int(sphere.overlap(first, second)))} = 1)")
+
+
+def constant_polygon(call: Call, shape: Shape) -> sphere.Polygon:
+    numbers = shape.constant
+    if numbers is None or len(numbers) < 6:
+        raise call.fault(
+            f"{call.name} is offered for polygons of literal numbers; this one is a column or an expression"
+        )
+    return sphere.Polygon(numbers)
+
+
+def vertices(call: Call, shape: Shape) -> list[tuple[Value, Value]]:
+    if len(shape.parts) < 6:
+        raise call.fault(f"{call.name} is offered for polygons written as such; this one is a column")
+    return list(zip(shape.parts[::2], shape.parts[1::2], strict=True))
+
+
+def in_polygon(call: Call, point: Shape, polygon: Shape) -> str:
+    """Even-odd rule along the point's meridian to the north pole; the smaller side of the ring is inside."""
+    ring = constant_polygon(call, polygon)
+    ra, dec = (f"radians({part.sql})" for part in point.parts)
+    crossings = [
+        f"CAST((fmod({point.parts[0].sql} - {call.bind(edge.west)} + 720.0, 360.0) < {call.bind(edge.width)} AND "
+        f"{call.bind(edge.x)} * cos({dec}) * cos({ra}) + {call.bind(edge.y)} * cos({dec}) * sin({ra})"
+        f" + {call.bind(edge.z)} * sin({dec}) < 0) AS INTEGER)"
+        for edge in ring.edges()
+    ]
+    parity = "1" if not ring.north_pole_inside else "0"
+    low, high = ring.band()
+    within = f"{point.parts[1].sql} BETWEEN {call.bind(low - MARGIN)} AND {call.bind(high + MARGIN)}"
+    return f"({within} AND ({' + '.join(crossings) or '0'}) % 2 = {parity})"
+
+
+def edge_distance(call: Call, point: Shape, polygon: Shape) -> str:
+    """Degrees from a point to the nearest edge of a literal polygon."""
+    ring = constant_polygon(call, polygon)
+    ra, dec = (f"radians({part.sql})" for part in point.parts)
+    x, y, z = f"(cos({dec}) * cos({ra}))", f"(cos({dec}) * sin({ra}))", f"sin({dec})"
+
+    def dot(vector: Sequence[float]) -> str:
+        a, b, c = (call.bind(float(component)) for component in vector)
+        return f"({a} * {x} + {b} * {y} + {c} * {z})"
+
+    arcs = []
+    for start, stop, pole, before, after in ring.arcs():
+        ends = f"least(acos(greatest(-1.0, least(1.0, {dot(start)}))), acos(greatest(-1.0, least(1.0, {dot(stop)}))))"
+        beside = f"({dot(before)} >= 0 AND {dot(after)} >= 0)"
+        arcs.append(
+            f"CASE WHEN {beside} THEN abs(asin(greatest(-1.0, least(1.0, {dot(pole)})))) ELSE {ends} END"
+        )
+    return f"degrees(least({', '.join(arcs)}))"
+
+
+def polygon_in_polygon(call: Call, inner: Shape, outer: Shape) -> str:
+    first, second = constant_polygon(call, inner), constant_polygon(call, outer)
+    return f"({call.bind(int(sphere.within(first, second)))} = 1)"
+
+
+def area(call: Call) -> Value:
+    """Square degrees."""
+    shape = shape_of(call, 0)
+    column = {"unit": "deg**2", "ucd": "phys.angArea"}
+    if shape.kind == "point":
+        return number(f"({shape.parts[0].sql} * 0.0)", **column)
+    if shape.kind == "circle":
+        factor = 2 * math.pi * (180 / math.pi) ** 2
+        return number(f"({factor!r} * (1.0 - cos(radians({shape.parts[2].sql}))))", **column)
+    return number(call.bind(constant_polygon(call, shape).area), **column)
+
+
+def centroid(call: Call) -> Value:
+    shape = shape_of(call, 0)
+    if shape.kind == "polygon":
+        return constant_shape(call, "point", constant_polygon(call, shape).centroid)
+    return shape_value("point", shape.parts[:2])
+
+
+def coordinate(place: int) -> Callable[[Call], Value]:
+    def make(call: Call) -> Value:
+        ucd = ("pos.eq.ra", "pos.eq.dec")[place]
+        part = shape_of(call, 0, ("point",)).parts[place]
+        return number(f"CAST({part.sql} AS DOUBLE)", unit="deg", ucd=ucd)
+
+    return make
+
+
+def coordinate_system(call: Call) -> Value:
+    shape_of(call, 0)
+    return Value(call.bind("ICRS"), described("char", arraysize="*"), literal="ICRS")

@@ -1,0 +1,150 @@
+"""Text → one sqlglot tree, refused with line, column and what was expected where it is not ADQL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlglot import exp
+from sqlglot.errors import ParseError, TokenError
+from sqlglot.tokens import Token, TokenType
+
+from registry_metadata.reserved import RESERVED
+from service.errors import UsageFault
+from service.query.dialect import OPERATORS, TYPES, WORDS, ADQL
+
+MAX_CHARACTERS = 1_000_000  # long lists of identifiers are fine
+MAX_DEPTH = 60  # of parentheses; each level costs stack
+ALLOWED = frozenset(
+    {
+        *WORDS.values(), *TYPES.values(), *OPERATORS.values(),
+        TokenType.VAR, TokenType.IDENTIFIER, TokenType.STRING, TokenType.NUMBER,
+        TokenType.L_PAREN, TokenType.R_PAREN, TokenType.COMMA, TokenType.DOT, TokenType.STAR, TokenType.SLASH,
+        TokenType.PLUS, TokenType.DASH, TokenType.EQ, TokenType.LT, TokenType.GT, TokenType.SEMICOLON,
+    }
+)  # fmt: skip
+NAMES = (TokenType.VAR, TokenType.IDENTIFIER)
+NOT_AFTER_COMMA = (TokenType.COMMA, TokenType.FROM, TokenType.R_PAREN, TokenType.WHERE, TokenType.SEMICOLON)
+HINTS = {
+    "LIMIT": "ADQL has no LIMIT; write SELECT TOP n",
+    "FETCH": "ADQL has no FETCH; write SELECT TOP n",
+    "CASE": "ADQL has no CASE",
+    "OVER": "ADQL has no window functions",
+    "INTO": "results cannot be stored in tables",
+}
+_DIALECT = ADQL()
+
+
+def parse_adql(text: str) -> exp.Query:
+    """The syntax tree of exactly one query; one semicolon may end it (ADQL 2.1, appendix A)."""
+    if len(text) > MAX_CHARACTERS:
+        raise UsageFault(f"the query has {len(text)} characters; {MAX_CHARACTERS} are allowed")
+    try:
+        tokens = _DIALECT.tokenize(text)
+    except TokenError:
+        raise UsageFault(_unclosed(text)) from None
+    check_tokens(tokens)
+    try:
+        trees = _DIALECT.parser().parse(tokens, text)
+    except ParseError as error:
+        raise UsageFault(_told(error)) from None
+    except RecursionError:
+        raise UsageFault("the query is nested too deeply") from None
+    if len(trees) != 1 or trees[0] is None:
+        raise UsageFault("expected exactly one query, which begins with SELECT or WITH")
+    if not isinstance(tree := trees[0], exp.Query):
+        raise UsageFault("the query is not ADQL: expected SELECT or WITH at its beginning")
+    return tree
+
+
+def check_tokens(tokens: Sequence[Token]) -> None:
+    """What the parser would let pass: foreign symbols, bare reserved words, stray commas, deep nesting."""
+    if not tokens:
+        raise UsageFault("the query is empty; expected SELECT")
+    depth = 0
+    for place, token in enumerate(tokens):
+        kind = token.token_type
+        following = tokens[place + 1] if place + 1 < len(tokens) else None
+        if kind not in ALLOWED:
+            raise UsageFault(f"{at_token(token)}: {token.text!r} is not part of ADQL")
+        if kind is TokenType.VAR:
+            _check_name(token, following)
+        if kind in NAMES and place > 1 and all(t.token_type in NAMES for t in tokens[place - 2 : place]):
+            raise UsageFault(f"{at_token(token)}: {token.text!r} is not expected after two names")
+        if kind is TokenType.NUMBER and following is not None:
+            _check_number(token, following)
+        if kind is TokenType.COMMA and (following is None or following.token_type in NOT_AFTER_COMMA):
+            raise UsageFault(f"{at_token(token)}: expected something after the comma")
+        depth += (kind is TokenType.L_PAREN) - (kind is TokenType.R_PAREN)
+        if depth > MAX_DEPTH:
+            raise UsageFault(
+                f"{at_token(token)}: parentheses are nested deeper than {MAX_DEPTH} levels, which is allowed"
+            )
+
+
+def _check_name(token: Token, following: Token | None) -> None:
+    if following is not None and following.token_type is TokenType.L_PAREN:
+        return
+    word = token.text.upper()
+    if word in RESERVED:
+        hint = HINTS.get(word, f'as a name it must be written "{token.text}"')
+        raise UsageFault(f"{at_token(token)}: {token.text} is a reserved word; {hint}")
+    if word in HINTS and following is not None and following.token_type in (*NAMES, TokenType.NUMBER):
+        raise UsageFault(f"{at_token(token)}: {HINTS[word]}")
+
+
+def _check_number(token: Token, following: Token) -> None:
+    touching = following.start == token.end + 1
+    if touching and following.token_type in (*NAMES, TokenType.NUMBER, TokenType.STRING):
+        raise UsageFault(
+            f"{at_token(token)}: {token.text}{following.text} is neither a number nor a name; "
+            "numbers are written 12, 1.5 or 1e-7"
+        )
+
+
+def at_token(token: Token) -> str:
+    return position(token.line, token.col - (token.end - token.start))
+
+
+def position(line: int, column: int) -> str:
+    return f"line {line}, column {max(column, 1)}"
+
+
+def at(node: exp.Expr) -> str:
+    """Where a node stands in the text: its own position or that of the first part that has one."""
+    for part in node.walk():
+        place = part.meta if part._meta else {}
+        if "line" in place:
+            return position(place["line"], place["col"] - (place["end"] - place["start"]))
+    return "in the query"
+
+
+def fault(node: exp.Expr, message: str) -> UsageFault:
+    """A UsageFault that begins with the place."""
+    return UsageFault(f"{at(node)}: {message}")
+
+
+def _told(error: ParseError) -> str:
+    found = error.errors[0] if error.errors else {}
+    word, line, column = found.get("highlight") or "", found.get("line"), found.get("col")
+    if line is None or column is None:
+        return "the query is not ADQL"
+    where = position(line, column - max(len(word) - 1, 0))
+    description = str(found.get("description") or "")
+    before = (found.get("start_context") or "").split()
+    hint = HINTS.get(before[-1].upper()) if before else None
+    if hint is None and description.startswith("Expecting"):
+        hint = "expected " + description.removeprefix("Expecting").strip()
+    hint = hint or (f"{word!r} is not expected here" if word else "the query ends too early")
+    return f"{where}: {hint}"
+
+
+def _unclosed(text: str) -> str:
+    """The tokenizer fails only where a quote is not closed."""
+    quote, start = "", 0
+    for place, character in enumerate(text):
+        if character in "'\"" and (not quote or quote == character):
+            quote, start = ("" if quote else character), place
+    line = text.count("\n", 0, start) + 1
+    column = start - text.rfind("\n", 0, start)
+    kind = "identifier" if quote == '"' else "string"
+    return f"{position(line, column)}: the {kind} that begins here is not closed; expected {quote or chr(39)}"

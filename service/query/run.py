@@ -1,0 +1,154 @@
+"""One query from text or tree to Arrow batches: parse → check → resolve, plan and lower → run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+from sqlglot import exp
+
+from registry_metadata.columns import Column
+from service.errors import UsageFault
+from service.query.check import check
+from service.query.context import Context, Info, References, Upload
+from service.query.engine import told
+from service.query.parse import parse_adql
+from service.query.select import Query, Selects
+
+if TYPE_CHECKING:
+    from index.release import OpenRelease
+
+__all__ = ["Answer", "Info", "Question", "References", "ResultColumn", "Upload", "answer"]
+
+ARROW: Mapping[str, pa.DataType] = {
+    "boolean": pa.bool_(),
+    "unsignedByte": pa.uint8(),
+    "short": pa.int16(),
+    "int": pa.int32(),
+    "long": pa.int64(),
+    "float": pa.float32(),
+    "double": pa.float64(),
+    "char": pa.string(),
+    "unicodeChar": pa.string(),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """`query` is ADQL, or a tree made with service.query.build; `maxrec` None means no limit, `timeout` seconds."""
+
+    query: str | exp.Query
+    maxrec: int | None = None
+    uploads: Mapping[str, Upload] = field(default_factory=dict)
+    exact: bool = False
+    timeout: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ResultColumn:
+    """A column of the answer under its final, unique name; `did` says that it holds publisher DIDs."""
+
+    column: Column
+
+    @property
+    def did(self) -> bool:
+        return self.column.did
+
+
+@dataclass(eq=False, slots=True)
+class Answer:
+    """`batches` hold at most `maxrec` rows in sum; `overflow` is valid after the last of them."""
+
+    columns: tuple[ResultColumn, ...]
+    batches: Iterator[pa.RecordBatch]
+    infos: list[Info]
+    overflow: bool = False
+
+
+@contextmanager
+def answer(
+    release: OpenRelease,
+    question: Question,
+    *,
+    base_url: str = "",
+    references: References | None = None,
+) -> Iterator[Answer]:
+    """The answer, streaming; UsageFault where the query is wrong, TimeoutFault at the limit of time."""
+    context = Context(
+        release, base_url, question.uploads, references, exact=question.exact, timeout=question.timeout
+    )
+    context.infos.append(Info("release", release.id, "Release of the archive that answered"))
+    selects, query = lowered(context, question.query)
+    columns = final_columns(query.columns)
+    schema = pa.schema([pa.field(column.name, arrow_type(column)) for column in columns])
+    result = Answer(tuple(map(ResultColumn, columns)), iter(()), context.infos)
+    if question.maxrec == 0:
+        result.overflow = True
+        yield result
+        return
+    if question.maxrec is not None:
+        query = query.within(question.maxrec + 1)
+    selects.similarity.fill(query.sql)
+    text, params = context.prepared(context.with_common(query.sql))
+    with told(question.timeout), release.engine.run(text, params, context.used(text), context.left) as reader:
+        result.batches = rows(reader, schema, result, question)
+        yield result
+
+
+def lowered(context: Context, query: str | exp.Query) -> tuple[Selects, Query]:
+    """The engine's query; what the tree must not have is refused first."""
+    tree = parse_adql(query) if isinstance(query, str) else query
+    try:
+        check(tree)
+        selects = Selects(context)
+        return selects, selects.read(tree)
+    except RecursionError:
+        raise UsageFault("the query is nested too deeply") from None
+
+
+def final_columns(columns: tuple[Column, ...]) -> list[Column]:
+    """The same with names that differ, whatever their case: ra, ra_2."""
+    taken: set[str] = set()
+    found = []
+    for column in columns:
+        name, number = column.name, 1
+        while name.lower() in taken:
+            number += 1
+            name = f"{column.name}_{number}"
+        taken.add(name.lower())
+        found.append(column if name == column.name else replace(column, name=name))
+    return found
+
+
+def arrow_type(column: Column) -> pa.DataType:
+    scalar = ARROW[column.datatype]
+    if column.arraysize is None or scalar == pa.string():
+        return scalar
+    return pa.list_(scalar)
+
+
+def rows(
+    reader: pa.RecordBatchReader, schema: pa.Schema, result: Answer, question: Question
+) -> Iterator[pa.RecordBatch]:
+    """Batches in the declared types; one row beyond `maxrec` only tells that there are more."""
+    left = question.maxrec
+    with told(question.timeout):
+        for batch in reader:
+            if left is not None and batch.num_rows > left:
+                result.overflow = True
+                batch = batch.slice(0, left)
+            if batch.num_rows:
+                yield typed(batch, schema)
+            if left is not None:
+                left -= batch.num_rows
+
+
+def typed(batch: pa.RecordBatch, schema: pa.Schema) -> pa.RecordBatch:
+    arrays = [
+        array if array.type == kind.type else array.cast(kind.type)
+        for array, kind in zip(batch.columns, schema, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(arrays, schema=schema)

@@ -1,0 +1,358 @@
+"""Queries → SQL: SELECT, set operations, WITH; every result column described."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from sqlglot import exp
+
+from registry_metadata.columns import Column
+from registry_metadata.reserved import RESERVED
+from service.query.context import Context
+from service.query.expression import Expressions
+from service.query.functions import FUNCTIONS
+from service.query.joins import Froms, Join, Tree, Watch, rendered
+from service.query.parse import fault
+from service.query.scope import Scope, qualifiers
+from service.query.similarity import Similarity
+from service.query.value import RANK, Value, wider
+
+SETS = {exp.Union: "UNION", exp.Except: "EXCEPT", exp.Intersect: "INTERSECT"}
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """SQL whose n-th result column is called c<n>, what these columns are, and how many rows are cut."""
+
+    body: str
+    columns: tuple[Column, ...]
+    limit: int | None = None
+    offset: int = 0
+
+    @property
+    def sql(self) -> str:
+        top = f" LIMIT {self.limit}" if self.limit is not None else ""
+        return f"{self.body}{top}{f' OFFSET {self.offset}' if self.offset else ''}"
+
+    def within(self, n_rows: int) -> Query:
+        """The same query with at most so many rows."""
+        return replace(self, limit=n_rows if self.limit is None else min(self.limit, n_rows))
+
+
+@dataclass(eq=False, slots=True)
+class Parts:
+    """One SELECT while it is read."""
+
+    node: exp.Select
+    scope: Scope
+    expressions: Expressions
+    tree: Tree
+    where: list[str] = field(default_factory=list)
+    group: list[str] = field(default_factory=list)
+    having: str = ""
+    items: list[tuple[str, Value]] = field(default_factory=list)
+    order: list[str] = field(default_factory=list)
+    first_key: exp.Expr | None = None
+
+    @property
+    def top(self) -> int | None:
+        limit = self.node.args.get("limit")
+        return int(limit.expression.name) if limit is not None else None
+
+    @property
+    def offset(self) -> int:
+        return count_of(self.node.args.get("offset"))
+
+    @property
+    def distinct(self) -> bool:
+        return self.node.args.get("distinct") is not None
+
+    def body(self) -> str:
+        """FROM and WHERE."""
+        where = f" WHERE {' AND '.join(self.where)}" if self.where else ""
+        return f"FROM {rendered(self.tree)}{where}"
+
+    @property
+    def grouped(self) -> bool:
+        return bool(self.group or self.having or self.scope.aggregates)
+
+
+class Selects:
+    """Reads the queries of one request; `common` are the tables that WITH has named so far."""
+
+    def __init__(self, context: Context) -> None:
+        self.context = context
+        self.common: dict[str, Query] = {}
+        self.similarity = Similarity(context)
+
+    def read(self, tree: exp.Query) -> Query:
+        """The whole of a checked query."""
+        for cte in tree.args["with_"].expressions if tree.args.get("with_") is not None else ():
+            self.read_common(cte)
+        return self.query(tree, None)
+
+    def read_common(self, cte: exp.CTE) -> None:
+        name = cte.alias
+        if name.lower() in self.common:
+            raise fault(cte, f"WITH defines {name} twice")
+        query = self.query(cte.this, None)
+        names = [part.name for part in cte.args["alias"].args.get("columns") or ()]
+        if names and len(names) != len(query.columns):
+            raise fault(cte, f"{name} names {len(names)} columns, its query has {len(query.columns)}")
+        columns = query.columns if not names else tuple(map(Column.renamed, query.columns, names))
+        engine_name = f"w{len(self.common)}"
+        self.context.ctes.append(f"{engine_name} AS ({query.sql})")
+        self.common[name.lower()] = Query(engine_name, columns)
+
+    def query(self, node: Any, parent: Scope | None) -> Query:
+        match node:
+            case exp.Subquery():
+                inner = self.query(node.this, parent)
+                if node.args.get("order") is None and node.args.get("offset") is None:
+                    return inner
+                return self.wrapped(
+                    node, replace(inner, body=f"SELECT * FROM ({inner.sql})", limit=None, offset=0)
+                )
+            case exp.Select():
+                return self.select(node, parent)
+        return self.set_operation(node, parent)
+
+    # --- set operations ---
+
+    def set_operation(self, node: Any, parent: Scope | None) -> Query:
+        """Metadata come from the left operand, datatypes hold the values of both (ADQL 2.1, 4.6)."""
+        left, right = self.query(node.this, parent), self.query(node.expression, parent)
+        word = SETS[type(node)]
+        if len(left.columns) != len(right.columns):
+            raise fault(
+                node,
+                f"{word} joins queries with {len(left.columns)} and {len(right.columns)} columns; expected as many",
+            )
+        columns = tuple(self.united(node, *pair) for pair in zip(left.columns, right.columns, strict=True))
+        every = " ALL" if not node.args.get("distinct") else ""
+        return self.wrapped(node, Query(f"({left.sql}) {word}{every} ({right.sql})", columns))
+
+    def united(self, node: exp.Expr, left: Column, right: Column) -> Column:
+        both = left.datatype in RANK and right.datatype in RANK and left.arraysize == right.arraysize
+        if both:
+            datatype = left.datatype if left.datatype == right.datatype else wider(left, right)
+            return replace(left, datatype=datatype)
+        if (left.datatype in RANK) != (right.datatype in RANK) and (left.description or right.description):
+            raise fault(
+                node, f"the columns {left.name} and {right.name} have different types; CAST one of them"
+            )
+        return replace(left, did=left.did and right.did) if left.did != right.did else left
+
+    def wrapped(self, node: Any, query: Query) -> Query:
+        """ORDER BY and OFFSET that stand after a set operation speak of its result columns."""
+        keys = [self.result_key(key, query.columns) for key in ordered(node)]
+        body = query.sql + (f" ORDER BY {', '.join(keys)}" if keys else "")
+        return Query(body, query.columns, offset=count_of(node.args.get("offset")))
+
+    def result_key(self, key: Any, columns: Sequence[Column]) -> str:
+        node = key.this
+        if isinstance(node, exp.Literal) and not node.is_string:
+            return f"{position_of(node, len(columns))}{direction(key)}"
+        if isinstance(node, exp.Column) and not qualifiers(node):
+            for place, column in enumerate(columns, 1):
+                if column.name.lower() == node.name.lower():
+                    return f"{place}{direction(key)}"
+        raise fault(node, "after a set operation ORDER BY takes a column of the result, by name or position")
+
+    # --- SELECT ---
+
+    def select(self, node: exp.Select, parent: Scope | None) -> Query:
+        scope = Scope(parent, grouping=node.args.get("group") is not None)
+        expressions = Expressions(self.context, scope, self, self.similarity)
+        parts = Parts(node, scope, expressions, Froms(self.context, scope, self, expressions).read(node))
+        self.read_where(parts)
+        self.read_group(parts)
+        self.read_items(parts)
+        self.read_having(parts)
+        self.read_order(parts)
+        self.similarity.plan(parts)
+        return self.written(parts)
+
+    def read_where(self, parts: Parts) -> None:
+        where = parts.node.args.get("where")
+        if where is not None:
+            parts.where = self.conjuncts(parts.expressions, where.this, parts.tree, None)
+        parts.scope.free.clear()
+
+    def conjuncts(self, expressions: Expressions, node: exp.Expr, tree: Tree, join: Join | None) -> list[str]:
+        """The conditions that must all hold, each by itself: plans look at them one by one."""
+        expressions.scope.inside = "WHERE" if join is None else "ON"
+        found: list[str] = []
+        for part in flattened(node):
+            expressions.watch = Watch(part, tree, join, found)
+            found.append(expressions.condition(part))
+        expressions.scope.inside, expressions.watch = "", None
+        return found
+
+    def read_group(self, parts: Parts) -> None:
+        group = parts.node.args.get("group")
+        if group is None:
+            return
+        parts.scope.inside = "GROUP BY"
+        for key in group.expressions:
+            if isinstance(key, exp.Literal):
+                raise fault(key, "GROUP BY takes columns or expressions, not positions")
+            parts.group.append(parts.expressions.value(self.meant(parts, key)).sql)
+        parts.scope.inside = ""
+        parts.scope.free.clear()
+        parts.scope.group_keys = frozenset(parts.group)
+
+    def meant(self, parts: Parts, key: exp.Expr) -> exp.Expr:
+        """The expression behind a result column's name, where no column in FROM has that name."""
+        if isinstance(key, exp.Column) and not qualifiers(key) and not parts.scope.candidates(key):
+            for item in parts.node.expressions:
+                if isinstance(item, exp.Alias) and item.alias.lower() == key.name.lower():
+                    return item.this
+        return key
+
+    def read_items(self, parts: Parts) -> None:
+        for number, item in enumerate(parts.node.expressions, 1):
+            if isinstance(item, exp.Star) or (
+                isinstance(item, exp.Column) and isinstance(item.this, exp.Star)
+            ):
+                parts.items += self.star(parts, item)
+                continue
+            node, name = (item.this, item.alias) if isinstance(item, exp.Alias) else (item, "")
+            value = parts.expressions.value(node)
+            parts.items.append((name or name_of(node, number), value))
+        if parts.grouped:
+            self.check_free(parts)
+        parts.scope.free.clear()
+
+    def star(self, parts: Parts, node: exp.Expr) -> list[tuple[str, Value]]:
+        found = parts.scope.visible
+        if isinstance(node, exp.Column):
+            named = [source for source in parts.scope.sources if source.called(qualifiers(node))]
+            if not named:
+                raise parts.scope.unknown(node)
+            found = named[0].fields
+        parts.scope.free += [each.name for each in found]
+        return [(each.name, Value(each.sql, each.column, field=each)) for each in found]
+
+    def check_free(self, parts: Parts) -> None:
+        if parts.scope.free:
+            name = parts.scope.free[0]
+            raise fault(
+                parts.node,
+                f"the column {name} is neither in GROUP BY nor inside an aggregate such as MAX({name})",
+            )
+
+    def read_having(self, parts: Parts) -> None:
+        having = parts.node.args.get("having")
+        if having is not None:
+            parts.having = parts.expressions.condition(having.this)
+            self.check_free(parts)
+
+    def read_order(self, parts: Parts) -> None:
+        for place, key in enumerate(ordered(parts.node)):
+            sql, node = self.order_key(parts, key.this)
+            parts.order.append(f"{sql}{direction(key)}")
+            if place == 0 and not key.args.get("desc"):
+                parts.first_key = node
+        if parts.grouped and parts.order:
+            self.check_free(parts)
+
+    def order_key(self, parts: Parts, node: exp.Expr) -> tuple[str, exp.Expr | None]:
+        """A position, a result column's name, a column, or an expression; and the expression it stands for."""
+        if isinstance(node, exp.Literal) and not node.is_string:
+            place = position_of(node, len(parts.items))
+            return str(place), self.item_at(parts, place)
+        if isinstance(node, exp.Column) and not qualifiers(node):
+            wanted = [n for n, (name, _) in enumerate(parts.items, 1) if name.lower() == node.name.lower()]
+            if wanted:
+                return str(wanted[0]), self.item_at(parts, wanted[0])
+        value = parts.expressions.value(node)
+        for place, (_, item) in enumerate(parts.items, 1):
+            if item.sql == value.sql:
+                return str(place), node
+        if parts.distinct:
+            raise fault(node, "with DISTINCT, ORDER BY takes only what is selected")
+        return value.sql if not value.sql.startswith("$") else f"({value.sql})", node
+
+    def item_at(self, parts: Parts, place: int) -> exp.Expr | None:
+        """The expression of the n-th result column; none where * stands before it."""
+        items = parts.node.expressions
+        if len(items) != len(parts.items):
+            items = [i for i in items if not isinstance(i, exp.Star)]
+            offset = len(parts.items) - len(items)
+            place -= offset
+            if not 1 <= place <= len(items) or any(
+                isinstance(i, exp.Column) and isinstance(i.this, exp.Star) for i in items
+            ):
+                return None
+        item = items[place - 1]
+        return item.this if isinstance(item, exp.Alias) else item
+
+    def written(self, parts: Parts) -> Query:
+        items = [f"{value.sql} AS c{n}" for n, (_, value) in enumerate(parts.items)]
+        sql = f"SELECT {'DISTINCT ' if parts.distinct else ''}{', '.join(items)} {parts.body()}"
+        if parts.group:
+            sql += f" GROUP BY {', '.join(parts.group)}"
+        if parts.having:
+            sql += f" HAVING {parts.having}"
+        if parts.order:
+            sql += f" ORDER BY {', '.join(parts.order)}"
+        columns = tuple(replace(value.column, name=name) for name, value in parts.items)
+        return Query(sql, columns, parts.top, parts.offset)
+
+
+def flattened(node: exp.Expr) -> list[exp.Expr]:
+    """The parts of a chain of ANDs."""
+    pending, found = [node], []
+    while pending:
+        part = pending.pop()
+        inner = part.this if isinstance(part, exp.Paren) else part
+        if isinstance(inner, exp.And):
+            pending += [inner.expression, inner.this]
+        else:
+            found.append(inner)
+    return found
+
+
+def ordered(node: exp.Expr) -> list[exp.Expr]:
+    order = node.args.get("order")
+    return list(order.expressions) if order is not None else []
+
+
+def direction(key: exp.Expr) -> str:
+    """NULLs come last whichever way: a spectrum without a distance is neither nearest nor farthest."""
+    return f" {'DESC' if key.args.get('desc') else 'ASC'} NULLS LAST"
+
+
+def position_of(node: exp.Expr, n_columns: int) -> int:
+    text = node.name
+    if not text.isdigit() or not 1 <= int(text) <= n_columns:
+        raise fault(node, f"ORDER BY {text}: the result has the columns 1 to {n_columns}")
+    return int(text)
+
+
+def count_of(node: exp.Expr | None) -> int:
+    if node is None:
+        return 0
+    return int(node.args["expression"].name)
+
+
+def name_of(node: exp.Expr, number: int) -> str:
+    """A column keeps its name as the query writes it; what has none gets a legal one: max_teff, count_2."""
+    if isinstance(node, exp.Column):
+        return str(node.name)
+    stem = "column"
+    if isinstance(node, exp.Anonymous):
+        stem = str(node.this).lower()
+        inner = list(node.find_all(exp.Column))
+        if (
+            FUNCTIONS[stem.upper()].aggregate
+            and len(inner) == 1
+            and re.fullmatch(r"[A-Za-z]\w*", inner[0].name)
+        ):
+            return f"{stem}_{inner[0].name}"
+    legal = f"{stem}_{number}"
+    return f"column_{number}" if legal.upper() in RESERVED else legal

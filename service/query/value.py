@@ -1,0 +1,115 @@
+"""What an expression becomes: the engine's SQL beside everything that a FIELD tells of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from registry_metadata.columns import Column
+
+if TYPE_CHECKING:
+    from service.query.scope import Field
+    from service.query.similarity import Lookup, Pairs
+
+INTEGERS = ("short", "int", "long")
+RANK = {"short": 0, "int": 1, "long": 2, "float": 3, "double": 4}
+TEXTS = ("char", "unicodeChar")
+UNKNOWN = Column("", "char", "*")  # of NULL
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A region: the numbers of a point (ra, dec), circle (ra, dec, radius) or polygon (ra, dec, …); degrees.
+
+    A polygon that is a column has its array as the only part.
+    """
+
+    kind: str
+    parts: tuple[Value, ...]
+
+    @property
+    def constant(self) -> tuple[float, ...] | None:
+        """The numbers, where all are literals."""
+        found = tuple(part.literal for part in self.parts)
+        return (
+            tuple(float(number) for number in found)  # type: ignore[arg-type]
+            if all(isinstance(number, int | float) for number in found)
+            else None
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """`condition` is the truth value where the number is 1 or 0; `separation` ra, dec, ra, dec of two points,
+    with `radius` where the condition is that they lie so near; `lookup` and `pairs` are of similarity."""
+
+    sql: str
+    column: Column
+    literal: str | int | float | None = None
+    shape: Shape | None = None
+    field: Field | None = None
+    condition: str | None = None
+    separation: tuple[Value, Value, Value, Value] | None = None
+    radius: Value | None = None
+    lookup: Lookup | None = None
+    pairs: Pairs | None = None
+
+    @property
+    def numeric(self) -> bool:
+        return self.column.datatype in RANK and self.column.arraysize is None
+
+    @property
+    def text(self) -> bool:
+        return self.column.datatype in TEXTS
+
+    @property
+    def null(self) -> bool:
+        return self.sql == "NULL"
+
+    @property
+    def array(self) -> bool:
+        return not self.text and self.column.arraysize is not None
+
+    @property
+    def kind(self) -> str:
+        """For people."""
+        if self.null:
+            return "NULL"
+        if self.column.xtype in ("point", "circle", "polygon"):
+            return f"a {self.column.xtype}"
+        if self.text:
+            return "text"
+        return "an array" if self.array else ("a number" if self.numeric else f"a {self.column.datatype}")
+
+
+def described(datatype: str, **words: Any) -> Column:
+    """A column of an expression, without a name."""
+    return Column("", datatype, **words)
+
+
+INT = described("int")
+LONG = described("long")
+DOUBLE = described("double")
+TEXT = described("char", arraysize="*")
+
+
+def number(sql: str, datatype: str = "double", **words: Any) -> Value:
+    return Value(sql, described(datatype, **words))
+
+
+def truth(condition: str) -> Value:
+    """The 1 or 0 that ADQL has in place of a truth value."""
+    return Value(f"CAST(({condition}) AS INTEGER)", INT, condition=condition)
+
+
+def wider(left: Column, right: Column) -> str:
+    """The datatype that holds the numbers of both; at least int."""
+    return max((left.datatype, right.datatype, "int"), key=lambda name: RANK[name])
+
+
+def plain(column: Column, **words: Any) -> Column:
+    """As much of a column's words as hold for a value computed from it."""
+    return replace(
+        column, utype=None, std=False, principal=False, indexed=False, did=False, url=False, ssa=None,
+        ssa_utype=None, **words,
+    )  # fmt: skip

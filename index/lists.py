@@ -69,6 +69,11 @@ class Lists:
         total = float(self.total @ weights.values)
         return float(self.between @ weights.values) / total if total > 0 else 0.0
 
+    def effective(self, weights: Weights) -> float:
+        """How many latents share the weighted variance: where they are many, each list says more."""
+        parts = self.total * weights.values
+        return float(parts.sum() ** 2 / (parts @ parts)) if parts.any() else 0.0
+
     def counts(self, bitmap: Bitmap) -> Ids:
         """How many of the set bits fall into each list."""
         before = np.concatenate([[0], np.cumsum(np.bitwise_count(bitmap), dtype=np.int64)])

@@ -283,8 +283,9 @@ class Part:
         if strategy is Strategy.COUNTED_LISTS:
             best, n_lists = visit(order, first, first, k, keep, look_into_codes)
         else:
-            first = max(first, self.limits.lists_more)
-            best, n_lists = visit(order, first, self.limits.lists_more, k, keep, look_into_vectors)
+            few = lists.effective(weights) < self.limits.few_latents
+            more = self.limits.lists_few_latents if few else self.limits.lists_first
+            best, n_lists = visit(order, max(first, more), more, k, keep, look_into_vectors)
         return best.places, int(seen[n_lists - 1])
 
     def _nearest_in(self, places: Ids, query: Vectors, weights: Weights, keep: int) -> Found:

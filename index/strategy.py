@@ -32,10 +32,11 @@ class Limits:
     column_share: float = 0.25  # of the latents carry weight: their columns are scanned
     explained: float = 0.88  # of the weighted variance lies between lists: their means are a good guide
     large_k: float = 0.02  # of the passing rows are wanted: all are compared
-    lists_first: int = 32  # visited before the first look at the answer
+    lists_first: int = 32  # visited before the first look at the answer, and per further round
     rows_first: int = 1000  # passing rows seen before it, and at least
     rows_per_match: int = 20  # of them for each row wanted
-    lists_more: int = 64  # per further round of weighted lists
+    lists_few_latents: int = 64  # the same, and per further round, where few latents share the variance
+    few_latents: float = 16.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,10 @@ from starlette.routing import BaseRoute, Route
 from encoder.spectrum import RefusedSpectrum, Spectrum
 from index.release import OpenRelease
 from index.rows import exposure_limits
+from registry_metadata.records import capability, document
 from service.errors import BusyFault, NotFoundFault, ServiceFault, UsageFault
 from service.formats.spectrum import CSV, FITS, VOTABLE, write_csv, write_fits, write_votable
+from service.protocols import vosi
 from service.protocols.dali import (
     Interval,
     MediaType,
@@ -28,6 +30,7 @@ from service.protocols.dali import (
     numbers,
     request_params,
 )
+from service.protocols.descriptors import SODA
 from service.protocols.products import file_name
 
 Circle = tuple[float, float, float]
@@ -275,4 +278,25 @@ async def sync(request: Request) -> Response:
     return Response(found[0], 200, headers, wanted.form.media_type)
 
 
-routes: list[BaseRoute] = [Route("/soda/sync", sync, methods=["GET", "POST"])]
+def capabilities(base_url: str) -> bytes:
+    """What stands below /soda (SODA 1.0, 2.4)."""
+    from vo_models.vosi.capabilities.models import VOSICapabilities
+
+    found = [
+        capability(SODA, f"{base_url}/sync", version="1.0"),
+        capability("ivo://ivoa.net/std/VOSI#capabilities", f"{base_url}/capabilities"),
+        capability("ivo://ivoa.net/std/VOSI#availability", f"{base_url}/availability"),
+    ]
+    return document(VOSICapabilities(capability=found), skip_empty=True)
+
+
+async def get_capabilities(request: Request) -> Response:
+    body = await run_in_threadpool(capabilities, f"{request.app.state.base_url}/soda")
+    return Response(body, headers={"Content-Type": "text/xml"})
+
+
+routes: list[BaseRoute] = [
+    Route("/soda/sync", sync, methods=["GET", "POST"]),
+    Route("/soda/capabilities", get_capabilities),
+    Route("/soda/availability", vosi.availability),
+]

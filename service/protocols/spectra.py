@@ -88,10 +88,7 @@ class Likeness:
     @classmethod
     def by(cls, release: OpenRelease, reference: str, space: str, metric: Metric, usual: Model) -> Likeness:
         model = named_model(release, metric) or usual
-        try:
-            metric.of(model.recipe)
-        except ValueError as error:
-            raise UsageFault(f"SPACE: {error}") from error
+        check_weights(metric, model)
         preset = (metric.preset or model.recipe.default_preset).lower()
         presets = {known.lower(): known for known in model.recipe.presets}
         own = bool(metric.weights)
@@ -112,6 +109,22 @@ def parsed_space(space: str) -> Metric:
         return Metric.parse(space)
     except ValueError as error:
         raise UsageFault(f"SPACE: {error}") from error
+
+
+def check_weights(metric: Metric, model: Model) -> None:
+    """UsageFault for a preset or latent that the model does not have."""
+    try:
+        metric.of(model.recipe)
+    except ValueError as error:
+        raise UsageFault(f"SPACE: {error}") from error
+
+
+def space_model(release: OpenRelease, space: str) -> Model:
+    """The model whose columns a request without a reference speaks of."""
+    metric = parsed_space(space)
+    model = named_model(release, metric) or default_model(release)
+    check_weights(metric, model)
+    return model
 
 
 def default_model(release: OpenRelease) -> Model:

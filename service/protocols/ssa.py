@@ -32,10 +32,8 @@ from service.protocols.spectra import (
     Spelling,
     Uploads,
     Wanted,
-    default_model,
-    named_model,
     overflow_of,
-    parsed_space,
+    space_model,
     tree,
 )
 from service.protocols.ssa_metadata import MAX_TOP, inputs, metadata_columns
@@ -96,9 +94,7 @@ def read_query(
     check_operation(params)
     reference, space = params.one("SIMILAR_TO"), params.one("SPACE") or ""
     likeness = Likeness.of(release, reference, space, "SIMILAR_TO", uploads) if reference else None
-    model = (
-        likeness.model if likeness else named_model(release, parsed_space(space)) or default_model(release)
-    )
+    model = likeness.model if likeness else space_model(release, space)
     form = chosen_form(params.one("FORMAT"))
     spectra = release.tables[TABLE]
     found = conditions(params, spectra, release.tables[f"doppel.{model.name}"])

@@ -1,4 +1,4 @@
-"""A release whose spectra can be read, and an application that serves it."""
+"""A release with odd identifiers whose spectra can be read."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from starlette.testclient import TestClient
 
 from encoder.spectrum import Facts, Spectrum
-from index.release import OpenRelease, Releases
+from index.release import OpenRelease, ReleaseHolder, Releases
 from index.rows import Seen
+from service.app import create_app
+from service.config import Config
 from service.formats.spectrum import write_fits
+from service.state import State
 from tests import synthetic
 
 STRANGE = "ivo://doppel.example/first?a+b#c&d=e/f%20g.fits"  # all that a URL could trip over
@@ -34,7 +38,9 @@ def readable(one: Seen, number: int, base: Path) -> Seen:
     path = base / facts.collection / facts.path
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(write_fits(spectrum_of(facts, number)))
-    return replace(one, facts=replace(facts, size=path.stat().st_size), n_pixels=600, em_min=3.8e-7, em_max=7e-7)
+    return replace(
+        one, facts=replace(facts, size=path.stat().st_size), n_pixels=600, em_min=3.8e-7, em_max=7e-7
+    )
 
 
 @pytest.fixture(scope="session")
@@ -44,7 +50,13 @@ def readable_releases(tmp_path_factory: pytest.TempPathFactory) -> Releases:
     content = synthetic.content(root / "trained", 60)
     seen = [readable(one, number, root / "data") for number, one in enumerate(content.seen)]
     collections = tuple(
-        {"name": name, "path": name, "wave_unit": "Angstrom", "wave_medium": "vacuum", "flux_unit": "relative"}
+        {
+            "name": name,
+            "path": name,
+            "wave_unit": "Angstrom",
+            "wave_medium": "vacuum",
+            "flux_unit": "relative",
+        }
         for name in ("first", "second")
     )
     releases = Releases(root / "releases")
@@ -59,3 +71,11 @@ def archive(readable_releases: Releases) -> Iterator[OpenRelease]:
     opened = OpenRelease.open(readable_releases.current())
     yield opened
     opened.close()
+
+
+@pytest.fixture(scope="session")
+def client(config: Config, holder: ReleaseHolder, state: State) -> Iterator[TestClient]:
+    """The whole application over the built archive."""
+    served = replace(config, service=replace(config.service, base_url="http://archive.example"))
+    with TestClient(create_app(served, holder, state)) as opened:
+        yield opened

@@ -57,7 +57,10 @@ def test_l04_rows_of_one_id_are_consecutive_and_too_many_are_cut_between_ids(arc
     assert b'value="OVERFLOW"' in body
     found = rows(archive, did, archive.did_of(1), archive.did_of(2))
     assert list(dict.fromkeys(row["ID"] for row in found)) == [did, archive.did_of(1)]
-    assert sorted(row["ID"] for row in found) in ([row["ID"] for row in found], sorted(r["ID"] for r in found))
+    assert sorted(row["ID"] for row in found) in (
+        [row["ID"] for row in found],
+        sorted(r["ID"] for r in found),
+    )
     assert MAX_IDS > 2
 
 
@@ -69,7 +72,10 @@ def test_l05_exactly_one_of_url_service_and_error(archive, did):
 def test_l06_media_type_is_the_canonical_one(archive, did):
     assert ask(archive, did)[0] == "application/x-votable+xml;content=datalink"
     assert ask(archive, did, RESPONSEFORMAT="votable")[0] == DATALINK_TYPE
-    assert ask(archive, did, RESPONSEFORMAT=' application/x-votable+xml ; content="datalink"')[0] == DATALINK_TYPE
+    assert (
+        ask(archive, did, RESPONSEFORMAT=' application/x-votable+xml ; content="datalink"')[0]
+        == DATALINK_TYPE
+    )
     assert ask(archive, did, RESPONSEFORMAT="text/xml")[0] == "text/xml"
     with pytest.raises(UsageFault, match="RESPONSEFORMAT"):
         ask(archive, did, RESPONSEFORMAT="fits")
@@ -123,7 +129,11 @@ def test_datalinklint_and_votlint_find_nothing(archive, did, ids, tmp_path):
     asked = [did, "ivo://nowhere/x?y", STRANGE][:ids]
     file.write_bytes(ask(archive, *asked)[1])
     lint = subprocess.run(
-        ["stilts", "datalinklint", f"votable={file}"], capture_output=True, text=True, timeout=120, check=False
+        ["stilts", "datalinklint", f"votable={file}"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
     )
     assert "Totals: Errors: 0; Warnings: 0;" in lint.stdout, lint.stdout
     said = subprocess.run(

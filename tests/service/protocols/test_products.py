@@ -32,7 +32,9 @@ def test_an_unknown_spectrum_is_told_so(archive, path):
 
 
 @pytest.mark.filterwarnings("ignore:The unit '(Angstrom|erg)' has been deprecated")
-@pytest.mark.parametrize(("suffix", "format"), [(".vot", "votable"), (".fits", "fits"), (".csv", "ascii.csv")])
+@pytest.mark.parametrize(
+    ("suffix", "format"), [(".vot", "votable"), (".fits", "fits"), (".csv", "ascii.csv")]
+)
 def test_every_table_has_the_same_pixels(archive, suffix, format):
     table = Table.read(io.BytesIO(product(archive, 4, suffix, "us")), format=format)
     assert table.colnames == ["wavelength", "flux", "error", "mask"]

@@ -1,0 +1,170 @@
+"""`/similar_to`: the same neighbours as every other way, from identifiers and from files."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+from astropy.io import votable
+
+from service.formats.spectrum import write_csv, write_fits
+
+pytestmark = pytest.mark.filterwarnings("ignore:The unit '(Angstrom|erg)' has been deprecated")
+
+
+def ask(client, status=200, **params):
+    answer = client.get("/similar_to", params=params)
+    assert answer.status_code == status, answer.text
+    return answer
+
+
+def lines(text: str) -> list[dict[str, str]]:
+    return list(csv.DictReader(io.StringIO(text)))
+
+
+def neighbours(client, **params):
+    found = lines(ask(client, RESPONSEFORMAT="csv", **params).text)
+    return [row["ssa_pubDID"] for row in found], [float(row["distance"]) for row in found]
+
+
+@pytest.fixture(scope="module")
+def embedded(release):
+    return release.did_of(int(release.models["optical"].vectors.rows[10]))
+
+
+@pytest.fixture(scope="module")
+def others(release):
+    return [release.did_of(int(row)) for row in release.models["optical"].vectors.rows[20:24]]
+
+
+QUESTIONS = [
+    ({}, ""),
+    ({"SPACE": "optical:parameters"}, ""),
+    ({"SPACE": "optical:all; z00:3"}, ""),
+    ({"TEFF": "5000/6000"}, " AND s.teff BETWEEN 5000 AND 6000"),
+    ({"BAND": "8e-7/"}, " AND s.ssa_specend >= 8e-7"),
+    ({"SPACE": "halpha:physics"}, ""),
+]
+
+
+@pytest.mark.parametrize(("params", "condition"), QUESTIONS, ids=[str(pair[0]) for pair in QUESTIONS])
+def test_tap_ssa_and_similar_to_give_the_same_neighbours_in_the_same_order(
+    client, embedded, params, condition
+):
+    """DESIGN section 4: asked the same question, all give the same answer."""
+    space = params.get("SPACE", "optical:physics")
+    query = f"""SELECT TOP 15 s.ssa_pubdid, latent_distance(s.ssa_pubdid, '{embedded}', '{space}') AS d
+        FROM doppel.spectra AS s WHERE s.ssa_pubdid <> '{embedded}'{condition} ORDER BY d, s.ssa_pubdid"""
+    tap = client.get("/tap/sync", params={"LANG": "ADQL", "QUERY": query, "RESPONSEFORMAT": "csv"})
+    asked = {"TOP": "15", **params}
+    ssa = client.get("/ssa", params={"SIMILAR_TO": embedded, "RESPONSEFORMAT": "csv", **asked})
+    dids, distances = neighbours(client, ID=embedded, **asked)
+    assert len(dids) == 15
+    assert [row["ssa_pubdid"] for row in lines(tap.text)] == dids
+    assert [float(row["d"]) for row in lines(tap.text)] == distances
+    assert [row["ssa_pubDID"] for row in lines(ssa.text)] == dids
+
+
+def test_rows_begin_with_distance_and_share(client, embedded):
+    table = votable.parse_single_table(io.BytesIO(ask(client, ID=embedded).content)).to_table()
+    assert table.colnames[:2] == ["distance", "repeat_share"]
+    assert len(table) == 20
+    assert list(table["distance"]) == sorted(table["distance"])
+    assert embedded not in set(table["ssa_pubDID"])
+
+
+def test_top_and_maxrec(client, embedded):
+    assert len(neighbours(client, ID=embedded, TOP="3")[0]) == 3
+    cut = ask(client, ID=embedded, MAXREC="4")
+    assert b'value="OVERFLOW"' in cut.content
+    assert b'value="OVERFLOW"' not in ask(client, ID=embedded, TOP="4").content
+    assert len(neighbours(client, ID=embedded, MAXREC="4")[0]) == 4
+
+
+def test_repeat_share_is_the_share_of_known_repeats_that_are_farther_apart(client, release, embedded):
+    found = lines(ask(client, ID=embedded, RESPONSEFORMAT="csv", SPACE="optical:physics").text)
+    known = release.models["optical"].repeat_distances("physics")
+    for row in found:
+        expected = np.mean(known > float(row["distance"])) if len(known) else None
+        assert (
+            row["repeat_share"] == ""
+            if expected is None
+            else float(row["repeat_share"]) == pytest.approx(expected)
+        )
+
+
+def test_several_identifiers_are_answered_in_turn(client, others, embedded):
+    params = [("ID", did) for did in others] + [("TOP", "3"), ("RESPONSEFORMAT", "csv")]
+    found = lines(client.post("/similar_to", data={"ID": others, "TOP": "3", "RESPONSEFORMAT": "csv"}).text)
+    assert [row["reference"] for row in found] == [did for did in others for _ in range(3)]
+    assert lines(client.get("/similar_to", params=params).text) == found
+    alone = neighbours(client, ID=others[1], TOP="3")[0]
+    assert [row["ssa_pubDID"] for row in found[3:6]] == alone
+
+
+def test_an_identifier_among_others_that_cannot_be_compared_is_a_remark(client, others):
+    answer = client.get("/similar_to", params={"ID": [others[0], "ivo://no/such", others[1]], "TOP": "2"})
+    assert answer.status_code == 200
+    assert b'<INFO name="not_compared" value="ivo://no/such">' in answer.content
+
+
+BAD = [
+    ({}, "ID is missing"),
+    ({"ID": "ivo://no/such"}, "no spectrum of this archive has the identifier ivo://no/such"),
+    ({"ID": "upload:none"}, "upload:none stands for no upload"),
+    ({"SPACE": "fysics"}, "did you mean"),
+    ({"SPACE": "infrared:physics"}, "no model"),
+    ({"SPACE": "physics; z00:-1"}, "weight"),
+    ({"TOP": "-3"}, "TOP"),
+    ({"TOP": "1000000"}, "TOP"),
+    ({"TEFF": "warm"}, "TEFF"),
+]
+
+
+@pytest.mark.parametrize(("params", "reason"), BAD, ids=[str(pair[0]) for pair in BAD])
+def test_bad_questions_get_an_error_document_with_the_reason(client, embedded, params, reason):
+    asked = params if "ID" in params or not params else {"ID": embedded, **params}
+    answer = ask(client, status=400, **asked)
+    assert answer.headers["content-type"].startswith("application/x-votable+xml")
+    assert reason in answer.text
+
+
+def test_a_spectrum_outside_a_model_says_how_much_it_covers(client, release):
+    row = next(row for row in range(len(release)) if release.no_embedding(row, "optical"))
+    answer = ask(client, status=400, ID=release.did_of(row), SPACE="optical:physics")
+    assert release.no_embedding(row, "optical") in answer.text
+
+
+def test_a_file_is_compared_at_once(client, release, embedded):
+    row = release.row_of(embedded)
+    body = write_fits(release.spectrum(row))
+    answer = client.post("/similar_to?RESPONSEFORMAT=csv&TOP=5", files={"spectrum": ("mine.fits", body)})
+    assert answer.status_code == 200, answer.text
+    found = lines(answer.text)
+    assert found[0]["ssa_pubDID"] == embedded
+    assert float(found[0]["distance"]) < float(found[1]["distance"])
+
+
+def test_encode_gives_a_word_that_works_everywhere(client, release, embedded):
+    body = write_csv(release.spectrum(release.row_of(embedded)))
+    told = client.post(
+        "/encode?UNIT=Angstrom&MEDIUM=vacuum", content=body, headers={"content-type": "text/csv"}
+    )
+    assert told.status_code == 200, told.text
+    upload = told.json()["upload"]
+    query = f"""SELECT TOP 3 ssa_pubdid, latent_distance(ssa_pubdid, '{upload}') AS d
+        FROM doppel.spectra ORDER BY d, ssa_pubdid"""
+    tap = client.get("/tap/sync", params={"LANG": "ADQL", "QUERY": query, "RESPONSEFORMAT": "csv"})
+    ssa = client.get("/ssa", params={"SIMILAR_TO": upload, "TOP": "3", "RESPONSEFORMAT": "csv"})
+    dids, _ = neighbours(client, ID=upload, TOP="3")
+    assert dids[0] == embedded
+    assert [row["ssa_pubdid"] for row in lines(tap.text)] == dids
+    assert [row["ssa_pubDID"] for row in lines(ssa.text)] == dids
+
+
+def test_encode_says_what_is_wrong_with_a_file(client):
+    nothing = client.post("/encode")
+    assert (nothing.status_code, nothing.text.startswith("UsageFault: There is no spectrum")) == (400, True)
+    prose = client.post("/encode", files={"spectrum": ("a.txt", b"no\nspectrum\n")})
+    assert prose.status_code == 400
+    assert "The spectrum cannot be used: " in prose.text

@@ -8,8 +8,6 @@
 set -u
 . "$(dirname "$0")/environment.sh"
 
+[ -z "${DOPPEL_DATA:-}" ] || [ -d "$DOPPEL_DATA" ] || fail "DOPPEL_DATA is not a directory: $DOPPEL_DATA"
 prepare_environment encoder
-if [ -n "${DOPPEL_DATA:-}" ]; then
-    [ -d "$DOPPEL_DATA" ] || fail "DOPPEL_DATA is not a directory: $DOPPEL_DATA"
-fi
 exec "$venv/bin/doppel" demo "$@"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -50,8 +51,12 @@ class Client:
     def spectrum(self, one: Entry) -> Spectrum:
         """Its pixels; the service sends vacuum wavelengths, with their unit."""
         from astropy.table import Table
+        from astropy.units import UnitsWarning
 
-        table = Table.read(io.BytesIO(self._send(one.votable, {}, {})), format="votable")
+        content = io.BytesIO(self._send(one.votable, {}, {}))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UnitsWarning)  # Angstrom is deprecated in VOUnits, and understood
+            table = Table.read(content, format="votable")
         wave = np.asarray(table["wavelength"].quantity.to_value("Angstrom"), np.float64)
         flux = np.ma.filled(np.ma.asarray(table["flux"]).astype(np.float64), np.nan)
         mask = ~np.isfinite(flux)
@@ -87,8 +92,9 @@ class Client:
 
     def _grid(self, found: DALResults) -> GridSpec:
         """Of the model that the answer names."""
-        model = next(info.value for info in found.resultstable.infos if info.name == "model")
-        query = "SELECT wave_start, wave_stop, pixels FROM doppel.models WHERE model = "
+        infos = [info for resource in found.votable.resources for info in resource.infos]
+        model = next(info.value for info in infos if info.name == "model")
+        query = "SELECT wave_start, wave_stop, pixels FROM doppel.models WHERE model_id = "
         (row,) = self._rows(query + literal(model))
         return GridSpec(float(row["wave_start"]) * 1e10, float(row["wave_stop"]) * 1e10, int(row["pixels"]))
 

@@ -88,7 +88,7 @@ def check(arguments: argparse.Namespace) -> None:
         raise UsageFault(f"-k is out of range: {arguments.k}; allowed 1 to {MAX_K}")
     if arguments.plot is not None and arguments.plot.suffix not in PICTURES:
         raise UsageFault(
-            f"--plot {arguments.plot} is no picture that can be written; use {', '.join(PICTURES)}"
+            f"--plot can not write {arguments.plot}: its name ends in one of {', '.join(PICTURES)}"
         )
 
 

@@ -189,9 +189,13 @@ def map_axes(model: Model) -> tuple[str, str] | None:
 
 def caption(infos: Mapping[str, str]) -> str:
     """How the neighbours were found, from the answer's remarks."""
-    return " · ".join(
-        f"{name} {infos[name]}" for name in ("model", "plan", "n_pass", "exact") if name in infos
+    words = [f"Model {infos['model']}, {infos['space']}"] if {"model", "space"} <= infos.keys() else []
+    words += [infos[name] for name in ("plan",) if name in infos]
+    words += [f"{infos['n_pass']} spectra could be compared"] if "n_pass" in infos else []
+    words += (
+        ["exact" if infos["exact"] == "true" else "a nearer one may be missing"] if "exact" in infos else []
     )
+    return "; ".join(words) + "." if words else ""
 
 
 def own(reference: str, spectrum: Spectrum) -> Entry:

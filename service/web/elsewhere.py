@@ -33,10 +33,10 @@ def adql(question: Question) -> str:
     space = question.space.replace("'", "''")
     return (
         f"SELECT TOP {question.k} ssa_pubdid, ssa_targname, spectral_class, teff, logg, feh,\n"
-        f"  latent_distance(ssa_pubdid, '{reference}', '{space}') AS distance\n"
+        f"  latent_distance(ssa_pubdid, '{reference}', '{space}') AS dist\n"
         f"FROM doppel.spectra\n"
         f"WHERE ssa_pubdid <> '{reference}'\n"
-        f"ORDER BY distance, ssa_pubdid"
+        f"ORDER BY dist, ssa_pubdid"
     )
 
 

@@ -265,6 +265,7 @@ async def home(request: Request) -> Response:
 async def _upload(request: Request, params: Params) -> Make:
     """Keeps the spectrum that somebody sent and goes to the page of its neighbours."""
     sent = await sent_spectrum(request, params)
+    await request.close()
     state = request.app.state
 
     def keep(_: Archive, site: Site) -> Page:

@@ -7,7 +7,16 @@ from typing import Any
 
 import numpy as np
 
-from encoder.evaluate.retrieval import Archive, cross, neighbour_errors, purity, resampled_error, same
+from encoder.evaluate.retrieval import (
+    Archive,
+    cross,
+    distances,
+    neighbour_errors,
+    purity,
+    resampled_error,
+    same,
+)
+from encoder.prepare import Float32
 from encoder.spectrum import Float64
 
 Figures = dict[str, Any]
@@ -29,42 +38,41 @@ def libraries(archive: Archive) -> list[str]:
 
 def measure(archive: Archive, vectors: Sequence[Float64]) -> Figures:
     """Cross, mixed and same retrieval, label errors of neighbours, purity; `vectors` as in `retrieval`."""
-    among = libraries(archive)
+    among, far = libraries(archive), distances(archive, vectors)
     figures: Figures = {"libraries": among}
     for name, mixed in (("cross", False), ("mixed", True)):
-        figures[name] = cross(archive, vectors, among, mixed).figures()
+        figures[name] = cross(archive, far, among, mixed).figures()
     for collection in sorted(set(archive.collections.tolist())):
-        found = same(archive, vectors, archive.collections == collection)
+        found = same(archive, far, archive.collections == collection)
         if len(found.rank) >= FEWEST:
             figures[f"same {collection}"] = found.figures()
     inside = np.isin(archive.collections, among)
-    figures["knn"] = label_errors(archive, vectors, inside, inside)
-    figures |= _from_the_richest(archive, vectors, among)
-    figures["purity"] = purity(archive, vectors)
+    figures["knn"] = label_errors(archive, far, inside, inside)
+    figures |= _from_the_richest(archive, far, among)
+    figures["purity"] = purity(archive, far)
     return figures
 
 
 def paired(archive: Archive, vectors: Sequence[Float64], baseline: Sequence[Float64]) -> Figures:
     """Difference of the mean reciprocal rank to a baseline in the same searches, and its error."""
     among = libraries(archive)
+    spaces = [distances(archive, kind) for kind in (vectors, baseline)]
     figures = {}
     for name, mixed in (("cross", False), ("mixed", True)):
-        mine, other = (cross(archive, kind, among, mixed) for kind in (vectors, baseline))
+        mine, other = (cross(archive, far, among, mixed) for far in spaces)
         if len(mine.rank):
             gain = mine.reciprocal - other.reciprocal
             figures[name] = {"difference": float(gain.mean()), "error": resampled_error(gain, mine.objects)}
     return figures
 
 
-def label_errors(
-    archive: Archive, vectors: Sequence[Float64], queries: Any, gallery: Any
-) -> dict[str, float]:
+def label_errors(archive: Archive, far: Float32, queries: Bool, gallery: Bool) -> dict[str, float]:
     """Median absolute error of each label told by neighbours."""
-    found = {name: neighbour_errors(archive, vectors, name, queries, gallery) for name in LABELS}
+    found = {name: neighbour_errors(archive, far, name, queries, gallery) for name in LABELS}
     return {name: float(np.median(np.abs(errors))) for name, errors in found.items() if errors.size}
 
 
-def _from_the_richest(archive: Archive, vectors: Sequence[Float64], among: list[str]) -> Figures:
+def _from_the_richest(archive: Archive, far: Float32, among: list[str]) -> Figures:
     """Labels of every other collection told by the library with most labels."""
     labelled = np.isfinite(archive.labels["teff"])
     if not among:
@@ -75,5 +83,5 @@ def _from_the_richest(archive: Archive, vectors: Sequence[Float64], among: list[
     for collection in sorted(set(archive.collections.tolist()) - {richest}):
         queries = archive.collections == collection
         if np.sum(queries & labelled) >= FEWEST:
-            figures[f"{richest}>{collection}"] = label_errors(archive, vectors, queries, gallery)
+            figures[f"{richest}>{collection}"] = label_errors(archive, far, queries, gallery)
     return figures

@@ -1,8 +1,8 @@
 """How well a spectrum finds its own object again, and how well neighbours tell labels.
 
 Every value is taken over held-out objects: `vectors[k]` is the embedding of all spectra by the model that did
-not see fold k, and a query asks in the embedding of its own fold. Rows that could not be embedded are NaN and
-count as misses.
+not see fold k, and a query asks in the embedding of its own fold (`distances`). Rows without an embedding are NaN
+and count as misses.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from encoder.prepare import Float32
 from encoder.spectrum import Bool, Facts, Float64, Int64
 
 FOLDS = 5
@@ -83,13 +84,19 @@ def resampled_error(values: Float64, objects: NDArray[np.str_], draws: int = 200
     return float(np.std(total[drawn].sum(axis=1) / count[drawn].sum(axis=1)))
 
 
-def distances(vectors: Float64, row: int) -> Float64:
-    """From one row to all (N,), infinite where either has no embedding."""
-    squares = np.sum((vectors - vectors[row]) ** 2, axis=1)
-    return np.where(np.isfinite(squares), squares, np.inf)
+def distances(archive: Archive, vectors: Sequence[Float64]) -> Float32:
+    """Squared, of every row to all (N, N) in the embedding of the row's fold; infinite without one."""
+    far = np.empty((len(archive.keys), len(archive.keys)), dtype=np.float32)
+    for fold, embedded in enumerate(vectors):
+        rows = archive.folds == fold
+        square = np.sum(embedded**2, axis=1)
+        cross_term = embedded[rows] @ embedded.T
+        far[rows] = np.maximum(square[rows, None] + square - 2 * cross_term, 0)
+    far[np.isnan(far)] = np.inf
+    return far
 
 
-def cross(archive: Archive, vectors: Sequence[Float64], libraries: Sequence[str], mixed: bool) -> Ranks:
+def cross(archive: Archive, far: Float32, libraries: Sequence[str], mixed: bool) -> Ranks:
     """A star of one library looks for itself in another; `mixed` leaves its own library in, to distract."""
     ranks, objects = [], []
     for row in np.flatnonzero(np.isin(archive.collections, libraries) & (archive.keys != "")).tolist():
@@ -99,12 +106,12 @@ def cross(archive: Archive, vectors: Sequence[Float64], libraries: Sequence[str]
             if library == archive.collections[row] or not wanted.any():
                 continue
             among = ~same if mixed else ~same & (archive.collections != archive.collections[row])
-            ranks.append(_rank(distances(vectors[archive.folds[row]], row), wanted, among))
+            ranks.append(_rank(far[row], wanted, among))
             objects.append(archive.keys[row])
     return Ranks(np.array(ranks, dtype=np.float64), np.array(objects, dtype=np.str_))
 
 
-def same(archive: Archive, vectors: Sequence[Float64], chosen: Bool) -> Ranks:
+def same(archive: Archive, far: Float32, chosen: Bool) -> Ranks:
     """Another spectrum of the object inside one collection, for the `chosen` rows (N,)."""
     ranks, objects = [], []
     for row in np.flatnonzero(chosen & (archive.keys != "")).tolist():
@@ -112,40 +119,40 @@ def same(archive: Archive, vectors: Sequence[Float64], chosen: Bool) -> Ranks:
         wanted = alike & (archive.collections == archive.collections[row])
         wanted[row] = False
         if wanted.any():
-            ranks.append(_rank(distances(vectors[archive.folds[row]], row), wanted, ~alike))
+            ranks.append(_rank(far[row], wanted, ~alike))
             objects.append(archive.keys[row])
     return Ranks(np.array(ranks, dtype=np.float64), np.array(objects, dtype=np.str_))
 
 
-def _rank(far: Float64, wanted: Bool, among: Bool) -> float:
+def _rank(far: Float32, wanted: Bool, among: Bool) -> float:
     best = far[wanted].min()
     return 1.0 + float(np.count_nonzero(far[among] <= best)) if np.isfinite(best) else np.inf
 
 
-def neighbour_errors(
-    archive: Archive, vectors: Sequence[Float64], label: str, queries: Bool, gallery: Bool
-) -> Float64:
-    """Errors (n,) of a label told by the median... of the ten nearest of other objects in the gallery."""
+def neighbour_errors(archive: Archive, far: Float32, label: str, queries: Bool, gallery: Bool) -> Float64:
+    """Errors (n,) of a label told by the ten nearest of other objects, weighted by distance."""
     values = archive.labels[label]
     known = gallery & np.isfinite(values)
     errors = []
     for row in np.flatnonzero(queries & np.isfinite(values)).tolist():
-        far = distances(vectors[archive.folds[row]], row)
-        among = np.flatnonzero(known & (archive.keys != archive.keys[row]) & np.isfinite(far))
+        among = np.flatnonzero(known & (archive.keys != archive.keys[row]) & np.isfinite(far[row]))
         if among.size:
-            near = among[np.argsort(far[among], kind="stable")[:NEIGHBOURS]]
-            weight = 1 / np.maximum(np.sqrt(far[near]), 1e-9)
+            near = _nearest(far[row], among)
+            weight = 1 / np.maximum(np.sqrt(far[row, near]), 1e-9)
             errors.append(np.average(values[near], weights=weight) - values[row])
     return np.array(errors)
 
 
-def purity(archive: Archive, vectors: Sequence[Float64]) -> float:
+def purity(archive: Archive, far: Float32) -> float:
     """Share of the ten nearest in other collections that have the same coarse class."""
     shares = []
     for row in np.flatnonzero(archive.classes != "").tolist():
-        far = distances(vectors[archive.folds[row]], row)
-        among = np.flatnonzero((archive.collections != archive.collections[row]) & np.isfinite(far))
+        among = np.flatnonzero((archive.collections != archive.collections[row]) & np.isfinite(far[row]))
         if among.size:
-            near = among[np.argsort(far[among], kind="stable")[:NEIGHBOURS]]
+            near = _nearest(far[row], among)
             shares.append(np.mean(archive.classes[near] == archive.classes[row]))
     return float(np.mean(shares)) if shares else float("nan")
+
+
+def _nearest(far: Float32, among: Int64) -> Int64:
+    return among[np.argsort(far[among], kind="stable")[:NEIGHBOURS]]

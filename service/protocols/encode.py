@@ -51,8 +51,10 @@ async def sent_spectrum(request: Request, params: Params) -> Sent | None:
     told = told_of(params)
     if params.files:
         part = params.files.get(PART) or next(iter(params.files.values()))
-        name = told.name or (part.filename or "").rsplit("/", 1)[-1]
-        return Sent(await part.read(), told_of(params, name))
+        name, content = told.name or (part.filename or "").rsplit("/", 1)[-1], await part.read()
+        for other in params.files.values():
+            await other.close()
+        return Sent(content, told_of(params, name))
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if request.method == "POST" and kind not in ("application/x-www-form-urlencoded", "multipart/form-data"):
         content = await request.body()

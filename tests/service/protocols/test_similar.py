@@ -112,7 +112,7 @@ BAD = [
     ({}, "ID is missing"),
     ({"ID": "ivo://no/such"}, "no spectrum of this archive has the identifier ivo://no/such"),
     ({"ID": "upload:none"}, "upload:none stands for no upload"),
-    ({"SPACE": "fysics"}, "did you mean"),
+    ({"SPACE": "fysics"}, "physics"),
     ({"SPACE": "infrared:physics"}, "no model"),
     ({"SPACE": "physics; z00:-1"}, "weight"),
     ({"TOP": "-3"}, "TOP"),

@@ -191,10 +191,8 @@ def caption(infos: Mapping[str, str]) -> str:
     """How the neighbours were found, from the answer's remarks."""
     words = [f"Model {infos['model']}, {infos['space']}"] if {"model", "space"} <= infos.keys() else []
     words += [infos[name] for name in ("plan",) if name in infos]
-    words += [f"{infos['n_pass']} spectra could be compared"] if "n_pass" in infos else []
-    words += (
-        ["exact" if infos["exact"] == "true" else "a nearer one may be missing"] if "exact" in infos else []
-    )
+    words += [f"{infos['n_pass']} spectra compared"] if "n_pass" in infos else []
+    words += ["a nearer one may be missing"] if infos.get("exact") == "false" else []
     return "; ".join(words) + "." if words else ""
 
 

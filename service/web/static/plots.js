@@ -73,9 +73,16 @@
     const ticks = TEMPERATURES.filter((t) => Math.log10(t) >= Math.min(...hues) && Math.log10(t) <= Math.max(...hues));
     const bar = { title: { text: map.colour_title, side: "right" }, tickvals: ticks.map(Math.log10), ticktext: ticks.map(String), thickness: 14, outlinewidth: 0 };
     const scale = { size: 6, color: hues, colorscale: STARS, colorbar: bar, line: { width: 0.4, color: "#444" } };
+    // A few strange spectra lie far out; the view begins with the bulk, zooming out shows them.
+    const axis = (title, name) => {
+      const sorted = map.points.map((p) => p[name]).sort((a, b) => a - b);
+      const [low, high] = [0.01, 0.99].map((part) => sorted[Math.round(part * (sorted.length - 1))]);
+      const room = 0.15 * (high - low || 1);
+      return { title: { text: title, standoff: 6 }, range: [low - room, high + room], zeroline: false, automargin: true };
+    };
     Plotly.newPlot(place, [cloud(unknown, { size: 4, color: "#bbb" }, "no label"), cloud(known, scale, "labelled")], {
       font: FONT, margin: { l: 56, r: 10, t: 26, b: 52 }, hovermode: "closest", showlegend: false,
-      xaxis: { title: { text: map.x_title }, zeroline: false }, yaxis: { title: { text: map.y_title }, zeroline: false },
+      xaxis: axis(map.x_title, "x"), yaxis: axis(map.y_title, "y"),
     }, SETTINGS).then(() => place.setAttribute("data-drawn", String(map.points.length)));
     place.on("plotly_click", (event) => { window.location.href = event.points[0].customdata; });
   };

@@ -11,11 +11,8 @@ if TYPE_CHECKING:
     from vo_models.tapregext.models import Language, TableAccess
     from vo_models.voresource.models import Capability, Interface
 
-ADQL_FEATURES = "ivo://ivoa.net/std/tapregext#features-"
-OBSCORE = (
-    ("ObsCore-1.0", "ivo://ivoa.net/std/ObsCore/v1.0"),
-    ("ObsCore-1.1", "ivo://ivoa.net/std/ObsCore#core-1.1"),
-)
+ADQL_FEATURES = "ivo://ivoa.net/std/TAPRegExt#features-"
+OBSCORE = (("ObsCore-1.1", "ivo://ivoa.net/std/ObsCore#core-1.1"),)  # taplint: no table can be 1.0 as well
 LANGUAGE = "The Astronomical Data Query Language: SQL with geometry on the sky, and similarity of spectra."
 
 
@@ -46,7 +43,7 @@ STANDARD_FEATURES: tuple[Feature, ...] = (
     Feature("adql-type", "CAST"),
     Feature("adql-unit", "IN_UNIT"),
     Feature("adql-offset", "OFFSET"),
-    Feature("adql-conditional", "COALESCE"),
+    # COALESCE works too; its key adql-conditional is not declared: STILTS 3.4 calls it unknown, an error
 )  # fmt: skip
 
 

@@ -18,7 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Route
 
 from service.errors import ServiceFault
-from service.faults import http_fault, internal_error, service_fault
+from service.faults import BodyLimit, http_fault, internal_error, service_fault
 from service.jobs import Jobs
 from service.parsers import Parsers
 from service.protocols import datalink, encode, examples, products, scs, similar, soda, ssa, tap, uws, vosi
@@ -64,6 +64,7 @@ def create_app(config: Config, holder: ReleaseHolder, state: State) -> Starlette
                 allow_headers=["*"],
                 expose_headers=["Location", "Content-Disposition", "Retry-After"],
             ),
+            Middleware(BodyLimit, limit=config.limits.request_bytes),
         ],
         exception_handlers={
             ServiceFault: service_fault,
@@ -71,7 +72,6 @@ def create_app(config: Config, holder: ReleaseHolder, state: State) -> Starlette
             Exception: internal_error,
         },
         lifespan=lifespan,
-        max_body_size=config.limits.request_bytes,
     )
     app.state.config = config
     app.state.holder = holder

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.errors import BusyFault, ServiceFault
 from service.formats.stream import Info
@@ -57,6 +59,38 @@ async def http_fault(request: Request, fault: Exception) -> Response:
     response = fault_response(request, message, fault.status_code, word)
     response.headers.update(fault.headers or {})
     return response
+
+
+class BodyLimit:
+    """Middleware: a body of more bytes than are allowed is refused in the words of its protocol (D41)."""
+
+    def __init__(self, app: ASGIApp, limit: int) -> None:
+        self.app = app
+        self.limit = limit
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        told = Headers(scope=scope).get("content-length", "0")
+        if not told.isdigit() or int(told) > self.limit:
+            too_large = HTTPException(413)
+            await (await http_fault(Request(scope), too_large))(scope, receive, send)
+            return
+        await self.app(scope, self.counted(receive), send)
+
+    def counted(self, receive: Receive) -> Receive:
+        size = 0
+
+        async def limited() -> Message:
+            nonlocal size
+            message = await receive()
+            size += len(message.get("body", b""))
+            if size > self.limit:
+                raise HTTPException(413)
+            return message
+
+        return limited
 
 
 async def internal_error(request: Request, error: Exception) -> Response:

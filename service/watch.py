@@ -1,4 +1,4 @@
-"""What is watched of a running service: a log line, headers and a count for every request; health, metrics."""
+"""What is watched of a running service: log line, headers and count for every request; health, metrics."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ class Metrics:
 
 ENDPOINTS = frozenset(
     {
-        "tap", "ssa", "scs", "datalink", "soda", "similar_to", "encode", "spectra", "oai", "health", "metrics",
-        "rdf", "static",
+        "tap", "ssa", "scs", "datalink", "soda", "similar_to", "encode", "spectra", "oai", "health",
+        "metrics", "rdf", "static",
     }
 )  # fmt: skip
 
@@ -96,7 +96,8 @@ def endpoint(path: str) -> str:
 
 
 class Watch:
-    """Middleware: counts, times and logs a request, RUNID included; puts the common headers on the answer."""
+    """Middleware: counts, times and logs a request, RUNID included; puts the common headers on the answer,
+    and closes the files that the request brought."""
 
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self.app = app
@@ -112,6 +113,8 @@ class Watch:
             await self.app(scope, receive, watched(send, seen))
         finally:
             self.metrics.running -= 1
+            if (form := scope.get("state", {}).get("form")) is not None:
+                await form.close()
             seconds = time.perf_counter() - began
             self.metrics.add(scope["method"], scope["path"], seen["status"], seconds, seen["size"])
             access.info("%s", log_line(scope, seen, seconds))

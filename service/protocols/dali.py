@@ -70,12 +70,15 @@ async def request_params(request: Request) -> Params:
     files: dict[str, UploadFile] = {}
     if request.method == "POST":
         form = await request.form(max_files=MAX_FILES, max_fields=MAX_FIELDS, max_part_size=16 * 1024 * 1024)
+        request.state.form = form  # closed when the answer is out
         for name, value in form.multi_items():
             if isinstance(value, str):
                 pairs.append((name, value))
             else:
                 files[name] = value
-    return Params.of(pairs, files)
+    params = Params.of(pairs, files)
+    request.state.runid = " ".join(params.all("RUNID")) or "-"
+    return params
 
 
 def whole_number(name: str, text: str, low: int | None = None, high: int | None = None) -> int:

@@ -35,7 +35,7 @@ def examples(release: OpenRelease) -> Iterator[Example]:
         "Spectra near a position",
         "SELECT TOP 100 ssa_pubdid, ssa_targname, ra, dec, accref\n"
         "FROM doppel.spectra\n"
-        "WHERE DISTANCE(ra, dec, 189.2, 62.2) < 5",
+        "WHERE 1 = CONTAINS(POINT('ICRS', ra, dec), CIRCLE('ICRS', 189.2, 62.2, 5))",
         "doppel.spectra",
         "All spectra within five degrees of a place on the sky.",
     )
@@ -88,9 +88,9 @@ def likeness(release: OpenRelease) -> Iterator[Example]:
     yield Example(
         "odd",
         f"The strangest spectra for the model {model.name}",
-        f"SELECT TOP 10 s.ssa_targname, s.spectral_class, m.anomaly\n"
+        f"SELECT TOP 10 s.ssa_targname, s.spectral_class, anomaly\n"
         f"FROM doppel.{model.name} AS m JOIN doppel.spectra AS s ON s.ssa_pubdid = m.ssa_pubdid\n"
-        f"ORDER BY m.anomaly DESC",
+        f"ORDER BY anomaly DESC",
         f"doppel.{model.name}",
         "anomaly is a percentile: 100 is the strangest.",
     )

@@ -47,9 +47,9 @@ class Weights:
         """The columns (n, kept) of `vectors` (n, d) that carry weight."""
         return vectors if self.share == 1 else vectors.take(self.kept, axis=-1)
 
-    def proportional(self, other: Reals) -> bool:
+    def proportional(self, other: Weights) -> bool:
         """The same metric as `other` up to a factor."""
-        mine, theirs = self.values * other.sum(), other * self.values.sum()
+        mine, theirs = self.values * other.values.sum(), other.values * self.values.sum()
         return bool((np.abs(mine - theirs) <= 1e-6 * theirs).all())
 
 
@@ -58,20 +58,20 @@ def _weights(values: bytes) -> Weights:
     return Weights(np.frombuffer(values, dtype=np.float64))
 
 
-def distances(vectors: Vectors, query: Vectors, weights: Weights) -> Reals:
-    """sqrt(Σ w (q − z)²) of every row; `vectors` (n, d), `query` (d,), result (n,).
+def distances(vectors: Vectors, query: Vectors, weights: Weights, places: Places | None = None) -> Reals:
+    """sqrt(Σ w (q − z)²) of the rows of `vectors` (n, d) at `places`, all if None; `query` (d,).
 
     A row's number does not depend on which other rows are asked with it, so every path of a search
     gives bit-equal distances.
     """
     centre = weights.taken(query).astype(np.float64)
-    result = np.empty(len(vectors))
-    for start in range(0, len(vectors), BLOCK):
-        block = weights.taken(vectors[start : start + BLOCK])
-        squares = np.subtract(block, centre, dtype=np.float64, order="C")
-        squares *= squares
-        squares *= weights.factors
-        squares.sum(axis=1, out=result[start : start + BLOCK])
+    result = np.empty(len(vectors) if places is None else len(places))
+    for rows in _blocks(len(result), BLOCK):
+        block = vectors[rows] if places is None else vectors.take(places[rows], axis=0)
+        parts = np.subtract(weights.taken(block), centre, dtype=np.float64, order="C")
+        parts *= parts
+        parts *= weights.factors
+        parts.sum(axis=1, out=result[rows])
     return np.sqrt(result, out=result)
 
 

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.distance import (
+    BLOCK,
     Ids,
     Places,
     Reals,
@@ -39,8 +40,8 @@ class Codes(Protocol):
     """Compressed vectors in lists, searched in the default metric."""
 
     @property
-    def weights(self) -> Reals:
-        """That metric (d,)."""
+    def metric(self) -> Weights:
+        """That metric."""
 
     def nearest(self, queries: Vectors, n_lists: int, k: int, bitmap: Bitmap | None) -> tuple[Ids, Ids]:
         """Places (m, k) of the nearest rows in the `n_lists` nearest lists (m, n_lists); −1 for none."""
@@ -212,15 +213,10 @@ class Part:
     def _conditions(self, k: int, weights: Weights, passing: Passing, exact: bool) -> Conditions:
         if self.lists is None or self.codes is None:
             return Conditions(len(self), passing.count, k, exact, listed=False)
-        return Conditions(
-            len(self),
-            passing.count,
-            k,
-            exact,
-            default_metric=weights.proportional(self.codes.weights),
-            kept=weights.share,
-            explained=self.lists.explained(weights),
-        )
+        if weights is self.codes.metric or weights.proportional(self.codes.metric):
+            return Conditions(len(self), passing.count, k, exact)
+        kept, explained = weights.share, self.lists.explained(weights)
+        return Conditions(len(self), passing.count, k, exact, True, False, kept, explained)
 
     def _hits(
         self,
@@ -233,7 +229,7 @@ class Part:
         visited: int,
     ) -> Hits:
         """The true distances of the candidates, in order."""
-        distance = distances(self.vectors[places], query, weights)
+        distance = distances(self.vectors, query, weights, places)
         order = np.lexsort((self.did_rank[places], distance))[:k]
         plan = Plan(strategy, len(self), passing.count, visited, strategy in EXACT)
         return Hits(places[order], distance[order], plan)
@@ -242,7 +238,7 @@ class Part:
         self, queries: Vectors, k: int, weights: Weights, passing: Passing, columns: bool = False
     ) -> list[Places]:
         places = passing.places
-        if places is not None and len(places) <= 8 * k:
+        if places is not None and len(places) <= min(8 * k, BLOCK):
             return [places] * len(queries)
         if len(queries) > 1:
             return k_nearest(batch_bounds(self.vectors, queries, weights, places), k, len(queries))
@@ -299,7 +295,7 @@ class Part:
     def _certified(self, query: Vectors, k: int, weights: Weights, passing: Passing) -> tuple[Places, int]:
         """A quick answer bounds the k-th distance; then all that can lie within it is read."""
         places, _ = self._visited(query, k, weights, passing, Strategy.WEIGHTED_LISTS)
-        bound = np.sort(distances(self.vectors[places], query, weights))[k - 1 :]
+        bound = np.sort(distances(self.vectors, query, weights, places))[k - 1 :]
         return self._inside(query, float(bound[0]) if len(bound) else np.inf, weights, passing)
 
     def _inside(self, query: Vectors, radius: float, weights: Weights, passing: Passing) -> tuple[Ids, int]:

@@ -36,16 +36,12 @@ class FaissCodes:
     """fp16 copies in inverted lists, of (z − centre) · sqrt(weight) for the latents that carry weight."""
 
     index: Any  # faiss.IndexIVF
-    weights: Reals  # (d,)
+    metric: Weights  # of d latents
     centre: Reals  # (d,)
 
     @cached_property
-    def _metric(self) -> Weights:
-        return Weights(self.weights)
-
-    @cached_property
     def _origin(self) -> Vectors:
-        return self._metric.taken(self.centre.astype(np.float32))
+        return self.metric.taken(self.centre.astype(np.float32))
 
     @cached_property
     def _quantizer(self) -> Any:
@@ -53,8 +49,8 @@ class FaissCodes:
 
     def coordinates(self, vectors: Vectors) -> Vectors:
         """(n, d) latents → (n, kept) float32 in which plain L2 is the default metric."""
-        offsets = self._metric.taken(vectors) - self._origin
-        offsets *= self._metric.scale
+        offsets = self.metric.taken(vectors) - self._origin
+        offsets *= self.metric.scale
         return offsets
 
     def nearest(self, queries: Vectors, n_lists: int, k: int, bitmap: Bitmap | None) -> tuple[Ids, Ids]:
@@ -117,7 +113,7 @@ class VectorSet:
         row_numbers = np.asarray(rows, dtype=np.int64)
         matrix, ranks = np.asarray(vectors, dtype=np.float32), np.asarray(did_rank)
         _check_rows(row_numbers, matrix, ranks)
-        metric = Weights.of(weights, matrix.shape[1]).values
+        metric = Weights.of(weights, matrix.shape[1])
         directory.mkdir(parents=True, exist_ok=True)
         listed = len(matrix) > limits.subset_rows
         order = _build_lists(directory, matrix, metric, seed) if listed else np.arange(len(matrix))
@@ -260,7 +256,7 @@ def _joined(plans: Sequence[Plan]) -> Plan:
     )
 
 
-def _build_lists(directory: Path, matrix: Vectors, metric: Reals, seed: int) -> Ids:
+def _build_lists(directory: Path, matrix: Vectors, metric: Weights, seed: int) -> Ids:
     """Write index.faiss, metric.npy and offsets.npy; the answer is the index in `matrix` at every place."""
     n_rows = len(matrix)
     n_lists = round(4 * np.sqrt(n_rows))
@@ -276,7 +272,7 @@ def _build_lists(directory: Path, matrix: Vectors, metric: Reals, seed: int) -> 
         points, lists = codes.coordinates(matrix[order[places]]), numbers[order[places]]
         index.add_core(len(points), faiss.swig_ptr(points), None, faiss.swig_ptr(lists))
     faiss.write_index(index, str(directory / "index.faiss"))
-    np.save(directory / "metric.npy", np.stack([metric, codes.centre]))
+    np.save(directory / "metric.npy", np.stack([metric.values, codes.centre]))
     np.save(directory / "offsets.npy", np.searchsorted(numbers[order], np.arange(len(used) + 1)))
     return order
 
@@ -310,16 +306,17 @@ def _chunks(length: int) -> Iterator[slice]:
 
 
 def _open_part(directory: Path, limits: Limits) -> Part:
-    if not (directory / "index.faiss").exists():
+    if not (directory / "offsets.npy").exists():
         return Part.open(directory, limits, None)
     try:
         index: Any = faiss.read_index(str(directory / "index.faiss"), faiss.IO_FLAG_MMAP_IFC)
-        metric, centre = np.load(directory / "metric.npy")
+        values, centre = np.load(directory / "metric.npy")
+        metric = Weights.of(values, len(values))
     except (RuntimeError, OSError, ValueError) as failure:
         raise ValueError(f"{directory}: the index cannot be read: {failure}") from failure
     part = Part.open(directory, limits, FaissCodes(index, metric, centre))
     held = {"vectors": index.ntotal, "dimensions": index.d, "lists": index.nlist}
-    wanted = {"vectors": len(part), "dimensions": np.count_nonzero(metric), "lists": len(part.lists or ())}
+    wanted = {"vectors": len(part), "dimensions": len(metric.kept), "lists": len(part.lists or ())}
     if held != wanted:
         raise ValueError(f"{directory}: index.faiss holds {held}, the other files {wanted}")
     return part

@@ -341,6 +341,7 @@ def shortened(path: Path) -> None:
         *((name, cut) for name in ("boxes.npy", "columns.npy", "did_rank.npy")),
         *((name, shortened) for name in ("vectors.npy", "rows.npy", "did_rank.npy", "offsets.npy")),
         ("vectors.npy", Path.unlink),
+        ("index.faiss", Path.unlink),
         ("index.faiss", lambda path: path.write_bytes(b"no index")),
     ],
 )

@@ -142,9 +142,7 @@ def soda_params(low: str | None = None, high: str | None = None) -> tuple[InputP
             options=("RELATIVE",),
         ),
         InputParam(
-            "REDSHIFT",
-            "double",
-            None,
+            "REDSHIFT",  # text: pyvo stumbles over an empty number
             ucd="src.redshift",
             description="Moves the spectrum to the rest frame: wavelengths are divided by 1 + REDSHIFT",
         ),

@@ -17,7 +17,7 @@ from encoder.evaluate.retrieval import (
     same,
 )
 from encoder.prepare import Float32
-from encoder.spectrum import Float64
+from encoder.spectrum import Bool, Float64
 
 Figures = dict[str, Any]
 SHARED = 5  # objects in common that make two collections libraries of each other
@@ -70,6 +70,24 @@ def label_errors(archive: Archive, far: Float32, queries: Bool, gallery: Bool) -
     """Median absolute error of each label told by neighbours."""
     found = {name: neighbour_errors(archive, far, name, queries, gallery) for name in LABELS}
     return {name: float(np.median(np.abs(errors))) for name, errors in found.items() if errors.size}
+
+
+def node_errors(archive: Archive, told: Sequence[Float64], names: Sequence[str]) -> Figures:
+    """Median absolute error of label nodes on held-out objects, for every labelled collection.
+
+    `told[k]` (N, n_label) are labels in their units by the model that did not see fold k.
+    """
+    held = np.stack(told)[archive.folds, np.arange(len(archive.folds))]
+    figures: Figures = {}
+    for collection in sorted(set(archive.collections.tolist())):
+        inside = archive.collections == collection
+        errors = {name: np.abs(held[:, n] - archive.labels[name])[inside] for n, name in enumerate(names)}
+        known = {name: error[np.isfinite(error)] for name, error in errors.items()}
+        if any(len(error) >= FEWEST for error in known.values()):
+            figures[collection] = {
+                name: float(np.median(error)) for name, error in known.items() if len(error)
+            }
+    return figures
 
 
 def _from_the_richest(archive: Archive, far: Float32, among: list[str]) -> Figures:

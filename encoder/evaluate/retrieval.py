@@ -1,8 +1,7 @@
 """How well a spectrum finds its own object again, and how well neighbours tell labels.
 
 Every value is taken over held-out objects: `vectors[k]` is the embedding of all spectra by the model that did
-not see fold k, and a query asks in the embedding of its own fold (`distances`). Rows without an embedding are NaN
-and count as misses.
+not see fold k, and a query asks in the embedding of its own fold. Rows without an embedding are NaN: misses.
 """
 
 from __future__ import annotations

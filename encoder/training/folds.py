@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from encoder.evaluate.measures import libraries, measure, paired
+from encoder.evaluate.measures import measure, node_errors, paired
 from encoder.evaluate.retrieval import FOLDS, Archive
 from encoder.front import Shape, averaged, continuum_normalised, stacked
+from encoder.infer import features
 from encoder.model_config import ModelConfig
 from encoder.prepare import Prepared
 from encoder.spectrum import Facts, Float64, Int64
 from encoder.training import linear
 from encoder.training.checkpoint import Arrays, Progress, Steps, digest_of
+from encoder.training.heldout import told_labels
 from encoder.training.train import fit_front, fitted_head, material_of, training_rows
 
 PCA_SHOWN = 16
 LDA_COMPONENTS, LDA_AXES = 64, 40
 LDA_SHRINKAGE = 0.1
 BASELINE = "lda"
-
-Embedding = dict[str, Float64]  # kind → (N, d)
 
 
 def evaluate(
@@ -47,21 +48,25 @@ def evaluate(
         _fold(config, steps, prepared, facts, chosen[archive.folds[chosen] != fold], f"fold-{fold + 1}")
         for fold in range(FOLDS)
     ]
-    raw = _raw(config, prepared)
-    kinds = {"raw": [raw] * FOLDS, **{kind: [fold[kind] for fold in folds] for kind in folds[0]}}
-    embedded = {kind: [_with_missing(part, len(missing)) for part in parts] for kind, parts in kinds.items()}
+
+    def of_all(kind: str) -> list[Float64]:
+        missed = ((0, len(missing)), (0, 0))
+        return [np.pad(fold[kind].astype(np.float64), missed, constant_values=np.nan) for fold in folds]
+
     progress("compare")
+    kinds = dict.fromkeys(("raw", "pca", BASELINE, "linear", config.kind))
+    rows = {kind: measure(archive, of_all(kind)) for kind in kinds}
+    names = folds[0]["labels"].tolist()
+    for kind in ("linear", config.kind):
+        rows[kind]["nodes"] = node_errors(archive, of_all(f"{kind} labels"), names)
     return {
         "model": config.name,
         "folds": FOLDS,
         "spectra": len(prepared),
         "missing": len(missing),
-        "libraries": libraries(archive),
-        "rows": {kind: measure(archive, vectors) for kind, vectors in embedded.items()},
+        "rows": rows,
         "paired": {
-            kind: paired(archive, vectors, embedded[BASELINE])
-            for kind, vectors in embedded.items()
-            if kind != BASELINE
+            kind: paired(archive, of_all(kind), of_all(BASELINE)) for kind in kinds if kind != BASELINE
         },
     }
 
@@ -79,10 +84,6 @@ def _raw(config: ModelConfig, prepared: Sequence[Prepared]) -> Float64:
     return np.asarray(pixels / np.linalg.norm(pixels, axis=1, keepdims=True).clip(1e-12))
 
 
-def _with_missing(vectors: Float64, missing: int) -> Float64:
-    return np.pad(vectors, ((0, missing), (0, 0)), constant_values=np.nan)
-
-
 def _fold(
     config: ModelConfig,
     steps: Steps,
@@ -90,23 +91,27 @@ def _fold(
     facts: Sequence[Facts],
     chosen: Int64,
     name: str,
-) -> Embedding:
-    """All spectra by models that were trained on the chosen ones."""
+) -> Arrays:
+    """All spectra by models trained on the chosen: vectors by kind, `<kind> labels`, names in `labels`."""
 
     def make() -> Arrays:
-        quiet = Steps(steps.directory, name, steps.progress)
-        front = fit_front(config, quiet, prepared, facts, chosen)
-        values = front(prepared).values
-        material = material_of(config, quiet, front, prepared, facts, chosen, values)
-        head = fitted_head(config, quiet, "head", material)
-        axes = values @ head.matrix[:-2, head.intrinsic]
-        baseline = lda(values, material.values, material.keys)
-        found: Arrays = {"pca": values[:, :PCA_SHOWN], "lda": baseline, "linear": axes}
-        if config.kind != "linear":
-            found[config.kind] = axes
-        return found
+        inside = Steps(steps.directory, name, steps.progress)
+        front = fit_front(config, inside, prepared, facts, chosen)
+        found = front(prepared)
+        material = material_of(config, inside, front, prepared, facts, chosen, found.values)
+        arrays: Arrays = {
+            "raw": _raw(config, prepared),
+            "pca": found.values[:, :PCA_SHOWN],
+            BASELINE: lda(found.values, material.values, material.keys),
+        }
+        for kind in ("linear", config.kind):
+            head = fitted_head(replace(config, kind=kind), inside, f"head-{kind}", material)
+            vectors = head(features(found).astype(np.float64))
+            (told,), names = told_labels(head, [vectors])
+            arrays |= {kind: vectors[:, head.intrinsic], f"{kind} labels": told, "labels": np.array(names)}
+        return arrays
 
-    return {kind: np.asarray(vectors, dtype=np.float64) for kind, vectors in steps.step(name, make).items()}
+    return steps.step(name, make)
 
 
 def lda(values: Float64, training: Float64, keys: Sequence[str | None]) -> Float64:

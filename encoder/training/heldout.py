@@ -10,10 +10,10 @@ import numpy as np
 
 from encoder.evaluate.calibration import coverage, intervals, pulls, repeat_pairs, sigma_model
 from encoder.evaluate.information import mutual_information
-from encoder.evaluate.measures import measure
+from encoder.evaluate.measures import measure, node_errors
 from encoder.evaluate.retrieval import Archive
 from encoder.front import Front
-from encoder.infer import features, node_value
+from encoder.infer import features, node_value, physical
 from encoder.prepare import Prepared
 from encoder.recipe import Latent
 from encoder.spectrum import Float64, Int64
@@ -45,6 +45,7 @@ class HeldOut:
         searched = [vectors[:, block] for vectors in self.vectors]
         return {
             **measure(self.archive, searched),
+            "nodes": node_errors(self.archive, *told_labels(self.head, self.vectors)),
             "calibration": self.calibration,
             "repeat_distances": {name: self._repeats(latents, weights) for name, weights in presets.items()},
         }
@@ -74,6 +75,17 @@ def held_out(
     scales[: len(head.labels)] = errors
     scales[-1] = max(float(np.sqrt(floor[-1])), 1.0)
     return HeldOut(archive, vectors, head, pairs, floor, slope, scales, tables, calibration | {"pulls": pull})
+
+
+def told_labels(head: Head, vectors: Sequence[Float64]) -> tuple[list[Float64], list[str]]:
+    """Labels in their units, per fold (N, n_label), and their names."""
+    names = [label.name for label in head.labels]
+    return [
+        np.column_stack([physical(name, one[:, n]) for n, name in enumerate(names)])
+        if names
+        else np.zeros((len(one), 0))
+        for one in vectors
+    ], names
 
 
 def _differences(vectors: Sequence[Float64], folds: Int64, pairs: Int64) -> Float64:

@@ -169,7 +169,7 @@ def test_five_folds_compare_models_and_baselines(tmp_path: Path) -> None:
         missing=FACTS[-gone:],
     )
     assert set(result["rows"]) == {"raw", "pca", "lda", "linear"}
-    assert result["libraries"] == ["north", "south"]
+    assert result["rows"]["linear"]["libraries"] == ["north", "south"]
     assert result["rows"]["linear"]["cross"]["queries"] == 180
     assert result["rows"]["linear"]["cross"]["mrr"] > result["rows"]["raw"]["cross"]["mrr"]
     assert result["rows"]["linear"]["cross"]["mrr"] <= 1 - gone / 180

@@ -17,7 +17,7 @@ TWO = frozenset({"this", "expression"})
 ONE = frozenset({"this"})
 SET = frozenset({"this", "expression", "distinct", "order", "offset", "with_"})
 
-ALLOWED: Mapping[type[exp.Expr], frozenset[str]] = {
+ALLOWED: Mapping[type, frozenset[str]] = {
     exp.Select: frozenset(
         {
             "expressions", "distinct", "limit", "offset", "from_", "joins", "where", "group", "having",
@@ -53,11 +53,11 @@ ALLOWED: Mapping[type[exp.Expr], frozenset[str]] = {
     exp.Between: frozenset({"this", "low", "high"}),
     exp.In: frozenset({"this", "expressions", "query"}),
     exp.Cast: frozenset({"this", "to"}),
-    exp.DataType: frozenset({"this", "expressions", "nested"}),
+    exp.DataType: frozenset({"this", "expressions", "nested", "kind"}),
     exp.DataTypeParam: ONE,
     exp.Anonymous: frozenset({"this", "expressions"}),
 }  # fmt: skip
-WORDS = {
+WORDS: Mapping[type, str] = {
     exp.Window: "window functions are", exp.Case: "CASE is", exp.Bracket: "subscripts are",
     exp.Values: "VALUES is", exp.Tuple: "a row of values is", exp.Lambda: "a lambda is",
     exp.Boolean: "a truth value is",
@@ -69,13 +69,13 @@ def check(tree: exp.Query) -> None:
     for node in tree.walk():
         allowed = ALLOWED.get(type(node))
         if allowed is None:
-            words = WORDS.get(type(node), f"{type(node).__name__.upper()} is")  # type: ignore[call-overload]
+            words = WORDS.get(type(node), f"{type(node).__name__.upper()} is")
             raise fault(node, f"{words} not part of ADQL")
         for key, value in node.args.items():
             if value and key not in allowed:
                 raise fault(node, f"{key.strip('_').upper()} is not part of ADQL here")
         match node:
-            case exp.Identifier():
+            case exp.Identifier() if not isinstance(node.parent, exp.DataType):
                 check_name(node)
             case exp.Anonymous():
                 check_call(node)

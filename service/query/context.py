@@ -12,8 +12,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from service.query.engine import told
 from registry_metadata.columns import Column
+from service.query.engine import told
 
 if TYPE_CHECKING:
     from index.release import OpenRelease
@@ -41,8 +41,8 @@ class Info:
 
 @dataclass(eq=False, slots=True)
 class Context:
-    """`references` gives the vectors (n_latent,) of an `upload:<token>` by model; it raises a UsageFault where
-    the token is not known."""
+    """`references` gives the vectors (n_latent,) of an uploaded spectrum by model, from its token; it raises
+    a UsageFault where the token is not known."""
 
     release: OpenRelease
     base_url: str
@@ -59,7 +59,7 @@ class Context:
     _aliases: int = 0
 
     def bind(self, value: object) -> str:
-        """The parameter that stands for a constant; equal constants share one, so that expressions compare."""
+        """The parameter that stands for a constant; equal constants share one: expressions compare."""
         key = (type(value), value)
         found = self._bound.get(key)
         if found is None:

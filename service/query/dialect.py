@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from sqlglot import parser, tokens
 from sqlglot.dialects.dialect import Dialect
-from sqlglot.tokens import TokenType
+from sqlglot.tokenizer_core import TokenType
 
 NAMES = {TokenType.VAR}
 TYPES = {
@@ -24,14 +24,15 @@ WORDS = {
     **{
         word: TokenType[word]
         for word in (
-            "SELECT DISTINCT ALL TOP FROM WHERE HAVING OFFSET JOIN NATURAL INNER LEFT RIGHT FULL OUTER CROSS"
-            " ON USING UNION EXCEPT INTERSECT WITH AND OR NOT BETWEEN IN LIKE ILIKE IS NULL EXISTS ASC DESC"
-        ).split()
+            "SELECT", "DISTINCT", "ALL", "TOP", "FROM", "WHERE", "HAVING", "OFFSET", "JOIN", "NATURAL",
+            "INNER", "LEFT", "RIGHT", "FULL", "OUTER", "CROSS", "ON", "USING", "UNION", "EXCEPT", "INTERSECT", "WITH",
+            "AND", "OR", "NOT", "BETWEEN", "IN", "LIKE", "ILIKE", "IS", "NULL", "EXISTS", "ASC", "DESC",
+        )
     },
     "AS": TokenType.ALIAS,
     "GROUP BY": TokenType.GROUP_BY,
     "ORDER BY": TokenType.ORDER_BY,
-}
+}  # fmt: skip
 OPERATORS = {
     "||": TokenType.DPIPE,
     "<>": TokenType.NEQ,

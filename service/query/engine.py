@@ -32,8 +32,8 @@ def told(limit: float | None) -> Iterator[None]:
         yield
     except EngineTimeout:
         raise TimeoutFault(
-            f"the query ran longer than the limit of {limit or 0:g} s; run it as an asynchronous job (/async), "
-            "which may take longer, or ask for less"
+            f"the query ran longer than the limit of {limit or 0:g} s; run it as an asynchronous "
+            "job (/tap/async), which may take longer, or ask for less"
         ) from None
     except EngineError as error:
         message = str(error)

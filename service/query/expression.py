@@ -22,21 +22,24 @@ from service.query.zones import attach
 
 if TYPE_CHECKING:
     from service.query.joins import Watch
-    from service.query.select import Selects
+    from service.query.queries import Selects
 
 COMPARISONS = {exp.EQ: "=", exp.NEQ: "<>", exp.LT: "<", exp.LTE: "<=", exp.GT: ">", exp.GTE: ">="}
 MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "<>": "<>"}
 LARGEST = 2**63
 NO_AGGREGATES = ("WHERE", "ON", "GROUP BY")
-CASTS: Mapping[exp.DataType.Type, tuple[str, str]] = {
-    exp.DataType.Type.SMALLINT: ("short", "SMALLINT"),
-    exp.DataType.Type.INT: ("int", "INTEGER"),
-    exp.DataType.Type.BIGINT: ("long", "BIGINT"),
-    exp.DataType.Type.FLOAT: ("float", "FLOAT"),
-    exp.DataType.Type.DOUBLE: ("double", "DOUBLE"),
-    exp.DataType.Type.CHAR: ("char", "VARCHAR"),
-    exp.DataType.Type.VARCHAR: ("char", "VARCHAR"),
-    exp.DataType.Type.TIMESTAMP: ("char", "TIMESTAMP"),
+CAST_WORDS = (
+    "SMALLINT, INTEGER, BIGINT, REAL, DOUBLE PRECISION, CHAR, VARCHAR, TIMESTAMP, POINT, CIRCLE or POLYGON"
+)
+CASTS: Mapping[exp.DType, tuple[str, str]] = {
+    exp.DType.SMALLINT: ("short", "SMALLINT"),
+    exp.DType.INT: ("int", "INTEGER"),
+    exp.DType.BIGINT: ("long", "BIGINT"),
+    exp.DType.FLOAT: ("float", "FLOAT"),
+    exp.DType.DOUBLE: ("double", "DOUBLE"),
+    exp.DType.CHAR: ("char", "VARCHAR"),
+    exp.DType.VARCHAR: ("char", "VARCHAR"),
+    exp.DType.TIMESTAMP: ("char", "TIMESTAMP"),
 }
 
 
@@ -193,19 +196,18 @@ class Expressions:
     def cast_text(self, value: Value, kind: Any) -> Value:
         sql = f"CAST({value.sql} AS VARCHAR)"
         if not kind.expressions:
-            if kind.this is exp.DataType.Type.CHAR:
+            if kind.this is exp.DType.CHAR:
                 return Value(f"left({sql}, 1)", described("char", arraysize="1"))
             return Value(sql, described("char", arraysize="*"))
         length = int(kind.expressions[0].name)
-        fixed = kind.this is exp.DataType.Type.CHAR
+        fixed = kind.this is exp.DType.CHAR
         sql = f"rpad({sql}, {length}, ' ')" if fixed else f"left({sql}, {length})"
         return Value(sql, described("char", arraysize=str(length) if fixed else f"{length}*"))
 
     def cast_region(self, node: Any, value: Value, kind: Any) -> Value:
-        name = kind.sql().lower()
+        name = str(kind.args.get("kind") or kind.sql()).lower()
         if name not in ("point", "circle", "polygon"):
-            raise fault(node, f"CAST to {kind.sql()} is not offered; expected SMALLINT, INTEGER, BIGINT, REAL, "
-                        "DOUBLE PRECISION, CHAR, VARCHAR, TIMESTAMP, POINT, CIRCLE or POLYGON")  # fmt: skip
+            raise fault(node, f"CAST to {kind.sql()} is not offered; expected {CAST_WORDS}")
         if not isinstance(value.literal, str):
             raise fault(node, f"CAST to {kind.sql()} takes a text in quotes with numbers in degrees")
         call = Call(
@@ -281,9 +283,8 @@ class Expressions:
             if watch is not None:
                 attach(self.context, watch, left.separation, right)
             return near(self.context.bind, left.separation, right, operator)
-        if left.lookup is not None and watch is not None and watch.join is None and operator in ("<", "<="):
-            if isinstance(right.literal, int | float):
-                self.similarity.radius(left.lookup, right.literal)
+        if left.lookup is not None and watch is not None and operator in ("<", "<="):
+            self.similarity.radius(left.lookup, watch, right.literal)
         return f"({left.sql} {operator} {right.sql})"
 
     def planned(self, value: Value, watch: Watch | None) -> str:

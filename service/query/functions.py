@@ -1,4 +1,4 @@
-"""Every function of our ADQL, declared once: check, lowering, result metadata and capabilities come from here."""
+"""Every function of our ADQL, declared once, for check, lowering, result metadata and capabilities."""
 
 from __future__ import annotations
 

@@ -12,6 +12,9 @@ from service.query.value import Shape, Value, described, number, truth
 
 SYSTEMS = ("", "ICRS", "ICRS GEOCENTER", "ICRS BARYCENTER", "ICRS TOPOCENTER", "UNKNOWNFRAME")
 XTYPES = {"point": "2", "circle": "3", "polygon": "*"}
+HALF = math.pi / 360  # half an angle of one degree
+TWICE = 360 / math.pi
+BELOW_ONE = 1 - 2**-50  # keeps rounding from pushing the sine of a half angle above 1
 MARGIN = 1e-9  # degrees by which bands are wider than the circle, for rounding
 
 
@@ -142,14 +145,17 @@ def from_text(call: Call, kind: str, words: Sequence[str]) -> Value:
 
 
 def separation(first: Sequence[Value], second: Sequence[Value]) -> str:
-    """The angle between two points in degrees, exact from nothing to 180 (Vincenty's formula)."""
-    ra1, dec1 = (f"radians({part.sql})" for part in first)
-    ra2, dec2 = (f"radians({part.sql})" for part in second)
-    turn = f"({ra2} - {ra1})"
-    across = f"(cos({dec2}) * sin({turn}))"
-    along = f"(cos({dec1}) * sin({dec2}) - sin({dec1}) * cos({dec2}) * cos({turn}))"
-    toward = f"(sin({dec1}) * sin({dec2}) + cos({dec1}) * cos({dec2}) * cos({turn}))"
-    return f"degrees(atan2(sqrt({across} * {across} + {along} * {along}), {toward}))"
+    """The angle between two points in degrees (haversine: exact for near ones, to 12 mas near 180 degrees)."""
+    (ra1, dec1), (ra2, dec2) = first, second
+    across = f"pow(sin(({ra1.sql} - {ra2.sql}) * {HALF!r}), 2)"
+    along = f"pow(sin(({dec1.sql} - {dec2.sql}) * {HALF!r}), 2)"
+    return (
+        f"({TWICE!r} * asin(sqrt({BELOW_ONE!r} * ({along} + {_cosine(dec1)} * {_cosine(dec2)} * {across}))))"
+    )
+
+
+def _cosine(angle: Value) -> str:
+    return f"cos({angle.sql} * {2 * HALF!r})"
 
 
 def distance(call: Call) -> Value:
@@ -210,7 +216,8 @@ def inside(call: Call, inner: Shape, outer: Shape) -> str:
             return f"({far} + {inner.parts[2].sql} <= {outer.parts[2].sql})"
         case "circle", "polygon":
             centre = Shape("point", inner.parts[:2])
-            return f"({in_polygon(call, centre, outer)} AND {edge_distance(call, centre, outer)} >= {inner.parts[2].sql})"
+            clear = f"{edge_distance(call, centre, outer)} >= {inner.parts[2].sql}"
+            return f"({in_polygon(call, centre, outer)} AND {clear})"
         case "polygon", "circle":
             corners = vertices(call, inner)
             points = [near(call.bind, [*corner, *outer.parts[:2]], outer.parts[2]) for corner in corners]
@@ -240,14 +247,14 @@ def constant_polygon(call: Call, shape: Shape) -> sphere.Polygon:
     numbers = shape.constant
     if numbers is None or len(numbers) < 6:
         raise call.fault(
-            f"{call.name} is offered for polygons of literal numbers; this one is a column or an expression"
+            f"{call.name} takes polygons of literal numbers; this one is a column or an expression"
         )
     return sphere.Polygon(numbers)
 
 
 def vertices(call: Call, shape: Shape) -> list[tuple[Value, Value]]:
     if len(shape.parts) < 6:
-        raise call.fault(f"{call.name} is offered for polygons written as such; this one is a column")
+        raise call.fault(f"{call.name} takes polygons written as such; this one is a column")
     return list(zip(shape.parts[::2], shape.parts[1::2], strict=True))
 
 
@@ -256,7 +263,8 @@ def in_polygon(call: Call, point: Shape, polygon: Shape) -> str:
     ring = constant_polygon(call, polygon)
     ra, dec = (f"radians({part.sql})" for part in point.parts)
     crossings = [
-        f"CAST((fmod({point.parts[0].sql} - {call.bind(edge.west)} + 720.0, 360.0) < {call.bind(edge.width)} AND "
+        f"CAST((fmod({point.parts[0].sql} - {call.bind(edge.west)} + 720.0, 360.0) < {call.bind(edge.width)}"
+        " AND "
         f"{call.bind(edge.x)} * cos({dec}) * cos({ra}) + {call.bind(edge.y)} * cos({dec}) * sin({ra})"
         f" + {call.bind(edge.z)} * sin({dec}) < 0) AS INTEGER)"
         for edge in ring.edges()
@@ -273,18 +281,20 @@ def edge_distance(call: Call, point: Shape, polygon: Shape) -> str:
     ra, dec = (f"radians({part.sql})" for part in point.parts)
     x, y, z = f"(cos({dec}) * cos({ra}))", f"(cos({dec}) * sin({ra}))", f"sin({dec})"
 
-    def dot(vector: Sequence[float]) -> str:
+    def dot(vector: sphere.Vector) -> str:
         a, b, c = (call.bind(float(component)) for component in vector)
         return f"({a} * {x} + {b} * {y} + {c} * {z})"
 
     arcs = []
     for start, stop, pole, before, after in ring.arcs():
-        ends = f"least(acos(greatest(-1.0, least(1.0, {dot(start)}))), acos(greatest(-1.0, least(1.0, {dot(stop)}))))"
+        ends = f"least(acos({clipped(dot(start))}), acos({clipped(dot(stop))}))"
         beside = f"({dot(before)} >= 0 AND {dot(after)} >= 0)"
-        arcs.append(
-            f"CASE WHEN {beside} THEN abs(asin(greatest(-1.0, least(1.0, {dot(pole)})))) ELSE {ends} END"
-        )
+        arcs.append(f"CASE WHEN {beside} THEN abs(asin({clipped(dot(pole))})) ELSE {ends} END")
     return f"degrees(least({', '.join(arcs)}))"
+
+
+def clipped(sine: str) -> str:
+    return f"greatest(-1.0, least(1.0, {sine}))"
 
 
 def polygon_in_polygon(call: Call, inner: Shape, outer: Shape) -> str:

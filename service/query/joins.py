@@ -15,7 +15,7 @@ from service.query.scope import Field, Scope, Source, derived, merged, published
 from service.query.words import suggestion
 
 if TYPE_CHECKING:
-    from service.query.select import Selects
+    from service.query.queries import Selects
 
 UPLOAD = "tap_upload"
 
@@ -56,7 +56,7 @@ def always_matched(tree: Tree) -> Iterator[Source]:
 
 @dataclass(eq=False, slots=True)
 class Watch:
-    """A condition that must hold in WHERE, or in the ON of `join`; plans may add to `found` what follows from it."""
+    """A condition that must hold in WHERE, or in the ON of `join`; plans add to `found` what follows."""
 
     node: exp.Expr
     tree: Tree
@@ -64,7 +64,7 @@ class Watch:
     found: list[str]
 
     def may_change(self, source: Source | None) -> bool:
-        """Whether rows of the source may be repeated or left out, given that the condition filters the pairs."""
+        """Whether rows of the source may be repeated or left out, as the condition filters the pairs."""
         if source is None:
             return False
         if self.join is None:
@@ -120,8 +120,8 @@ class Froms:
         return source, source.fields
 
     def add(self, node: exp.Expr, source: Source) -> None:
-        if any(other.names[-1].lower() == source.names[-1].lower() and len(source.names) == len(other.names) == 1
-               for other in self.scope.sources):  # fmt: skip
+        name = source.names[-1].lower()
+        if any(len(s.names) == len(source.names) and s.names[-1].lower() == name for s in self.scope.sources):
             raise fault(
                 node, f"{source.names[-1]} stands twice in FROM; give one of them another name with AS"
             )

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 from sqlglot import exp
 from sqlglot.errors import ParseError, TokenError
-from sqlglot.tokens import Token, TokenType
+from sqlglot.tokenizer_core import Token, TokenType
 
 from registry_metadata.reserved import RESERVED
 from service.errors import UsageFault
-from service.query.dialect import OPERATORS, TYPES, WORDS, ADQL
+from service.query.dialect import ADQL, OPERATORS, TYPES, WORDS
 
 MAX_CHARACTERS = 1_000_000  # long lists of identifiers are fine
 MAX_DEPTH = 60  # of parentheses; each level costs stack
@@ -24,6 +24,7 @@ ALLOWED = frozenset(
 )  # fmt: skip
 NAMES = (TokenType.VAR, TokenType.IDENTIFIER)
 NOT_AFTER_COMMA = (TokenType.COMMA, TokenType.FROM, TokenType.R_PAREN, TokenType.WHERE, TokenType.SEMICOLON)
+REGIONS = ("POINT", "CIRCLE", "POLYGON")
 HINTS = {
     "LIMIT": "ADQL has no LIMIT; write SELECT TOP n",
     "FETCH": "ADQL has no FETCH; write SELECT TOP n",
@@ -67,7 +68,7 @@ def check_tokens(tokens: Sequence[Token]) -> None:
         if kind not in ALLOWED:
             raise UsageFault(f"{at_token(token)}: {token.text!r} is not part of ADQL")
         if kind is TokenType.VAR:
-            _check_name(token, following)
+            _check_name(token, following, tokens[place - 1] if place else None)
         if kind in NAMES and place > 1 and all(t.token_type in NAMES for t in tokens[place - 2 : place]):
             raise UsageFault(f"{at_token(token)}: {token.text!r} is not expected after two names")
         if kind is TokenType.NUMBER and following is not None:
@@ -81,9 +82,11 @@ def check_tokens(tokens: Sequence[Token]) -> None:
             )
 
 
-def _check_name(token: Token, following: Token | None) -> None:
+def _check_name(token: Token, following: Token | None, before: Token | None) -> None:
     if following is not None and following.token_type is TokenType.L_PAREN:
         return
+    if before is not None and before.token_type is TokenType.ALIAS and token.text.upper() in REGIONS:
+        return  # CAST(… AS POINT)
     word = token.text.upper()
     if word in RESERVED:
         hint = HINTS.get(word, f'as a name it must be written "{token.text}"')

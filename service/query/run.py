@@ -16,7 +16,7 @@ from service.query.check import check
 from service.query.context import Context, Info, References, Upload
 from service.query.engine import told
 from service.query.parse import parse_adql
-from service.query.select import Query, Selects
+from service.query.queries import Query, Selects
 
 if TYPE_CHECKING:
     from index.release import OpenRelease
@@ -38,7 +38,7 @@ ARROW: Mapping[str, pa.DataType] = {
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """`query` is ADQL, or a tree made with service.query.build; `maxrec` None means no limit, `timeout` seconds."""
+    """`query` is ADQL, or a tree made with service.query.build; `maxrec` None is no limit; `timeout` in seconds."""
 
     query: str | exp.Query
     maxrec: int | None = None

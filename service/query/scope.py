@@ -1,3 +1,4 @@
+# ruff: noqa: S608 (SQL of our own fragments; what the client wrote is bound)
 """Names: which columns a query sees, and to whom they belong."""
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""latent_distance and similar_to: look-ups in tables that the vectors fill, and the plan that fills them cheaply."""
+# ruff: noqa: S608 (SQL of our own fragments; what the client wrote is bound)
+"""latent_distance and similar_to: look-ups in tables that the vectors fill, and the plan that does it well."""
 
 from __future__ import annotations
 
@@ -23,9 +24,10 @@ if TYPE_CHECKING:
     from index.strategy import Plan
     from service.query.call import Call
     from service.query.joins import Watch
-    from service.query.select import Parts
+    from service.query.queries import Parts
 
-TOKEN = "upload:"
+TOKEN = "upload:"  # noqa: S105 (how references to uploaded spectra begin)
+NO_REASON = "outside its grid"
 MAX_REFERENCES = 10_000
 MAX_NEIGHBOURS = 10_000
 MAX_PAIRS = 1_000_000
@@ -123,8 +125,9 @@ class Similarity:
         raise call.fault(self.why_not(ref, row, self.models(call, place, metric)), 1)
 
     def why_not(self, ref: str, row: int | None, models: Sequence[Model]) -> str:
+        release = self.context.release
         reasons = [
-            f"{model.name}: {(self.context.release.no_embedding(row, model.name) if row is not None else None) or 'outside its grid'}"
+            f"{model.name}: {(release.no_embedding(row, model.name) if row is not None else None) or NO_REASON}"
             for model in models
         ]
         return f"{ref} has no embedding ({'; '.join(reasons)})"
@@ -158,7 +161,8 @@ class Similarity:
             found = next((m for name, m in known.items() if name.lower() == metric.model.lower()), None)
             if found is None:
                 raise call.fault(
-                    f"there is no model {metric.model}{suggestion(metric.model, known)}; known: {', '.join(known)}",
+                    f"there is no model {metric.model}{suggestion(metric.model, known)}; "
+                    f"known: {', '.join(known)}",
                     place,
                 )
             return [found]
@@ -187,7 +191,7 @@ class Similarity:
         return found
 
     def distance_of_columns(self, call: Call, did: Value, ref: Value) -> Value:
-        """Both spectra vary from row to row: the engine computes, from coordinates in which plain L2 is the metric."""
+        """Both spectra vary from row to row: the engine computes, from coordinates with plain L2 as metric."""
         metric = self.metric(call, 2, self.space(call, 2))
         model = self.models(call, 2, metric)[0]
         weights = self.weights(call, 2, metric, model)
@@ -221,9 +225,8 @@ class Similarity:
         source = source_of(ref)
         if source is None:
             raise call.fault("the reference must be a text in quotes or a column of a table in FROM", 1)
-        sql = f"SELECT DISTINCT {ref.sql} AS ref FROM {source.sql} AS {source.alias} WHERE {ref.sql} IS NOT NULL"
-        if not source.uploaded and source.table is not None and self.context.release is not None:
-            sql += f" LIMIT {MAX_REFERENCES + 1}"
+        origin = f"{source.sql} AS {source.alias} WHERE {ref.sql} IS NOT NULL"
+        sql = f"SELECT DISTINCT {ref.sql} AS ref FROM {origin} LIMIT {MAX_REFERENCES + 1}"
         found: list[str] = self.run(sql).column(0).to_pylist()
         return sorted(found)
 
@@ -339,9 +342,9 @@ class Similarity:
             [row for did, row in numbers if row is not None and release.did_of(row) == did], np.int64
         )
 
-    def radius(self, lookup: Lookup, value: float) -> None:
+    def radius(self, lookup: Lookup, watch: Watch, value: object) -> None:
         """A condition of WHERE says that only rows up to this distance matter."""
-        if lookup.table is None and value >= 0:
+        if watch.join is None and isinstance(value, int | float) and value >= 0 and lookup.table is None:
             lookup.radius = value if lookup.radius is None else min(lookup.radius, value)
 
     def run(self, sql: str) -> pa.Table:

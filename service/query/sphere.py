@@ -107,7 +107,7 @@ class Polygon:
     def band(self) -> tuple[float, float]:
         """Least and greatest declination of the inside; an arc bulges beyond its ends."""
         low, high = min(dec for _, dec in self.corners), max(dec for _, dec in self.corners)
-        for start, stop, pole, before, after in self.arcs():
+        for _, _, pole, before, after in self.arcs():
             top = np.array([0, 0, 1]) - pole[2] * pole
             for summit in (top, -top):
                 if before @ summit > 0 and after @ summit > 0:

@@ -65,7 +65,8 @@ def histogram(call: Call) -> Value:
     place = f"floor((CAST({value.sql} AS DOUBLE) - {low.sql}) / ({high.sql} - {low.sql}) * {bins.sql})"
     slot = f"CAST(greatest(-1, least({bins.sql}, {place})) AS INTEGER)"
     slots = f"list(CASE WHEN {value.sql} IS NULL THEN NULL ELSE {slot} END)"
-    counted = f"list_transform(range(-1, {bins.literal + 1}), lambda slot: len(list_filter({slots}, lambda other: other = slot)))"
+    filtered = f"len(list_filter({slots}, lambda other: other = slot))"
+    counted = f"list_transform(range(-1, {bins.literal + 1}), lambda slot: {filtered})"
     return Value(counted, described("long", arraysize="*", ucd="meta.number"))
 
 

@@ -1,3 +1,4 @@
+# ruff: noqa: S608 (SQL of our own fragments; what the client wrote is bound)
 """Queries → SQL: SELECT, set operations, WITH; every result column described."""
 
 from __future__ import annotations
@@ -129,7 +130,8 @@ class Selects:
         if len(left.columns) != len(right.columns):
             raise fault(
                 node,
-                f"{word} joins queries with {len(left.columns)} and {len(right.columns)} columns; expected as many",
+                f"{word} joins queries with {len(left.columns)} and {len(right.columns)} columns; "
+                "expected as many in both",
             )
         columns = tuple(self.united(node, *pair) for pair in zip(left.columns, right.columns, strict=True))
         every = " ALL" if not node.args.get("distinct") else ""
@@ -205,7 +207,7 @@ class Selects:
         parts.scope.free.clear()
         parts.scope.group_keys = frozenset(parts.group)
 
-    def meant(self, parts: Parts, key: exp.Expr) -> exp.Expr:
+    def meant(self, parts: Parts, key: Any) -> Any:
         """The expression behind a result column's name, where no column in FROM has that name."""
         if isinstance(key, exp.Column) and not qualifiers(key) and not parts.scope.candidates(key):
             for item in parts.node.expressions:
@@ -261,7 +263,7 @@ class Selects:
             self.check_free(parts)
 
     def order_key(self, parts: Parts, node: exp.Expr) -> tuple[str, exp.Expr | None]:
-        """A position, a result column's name, a column, or an expression; and the expression it stands for."""
+        """A position, a result column's name, a column or an expression; and the expression that it means."""
         if isinstance(node, exp.Literal) and not node.is_string:
             place = position_of(node, len(parts.items))
             return str(place), self.item_at(parts, place)
@@ -277,7 +279,7 @@ class Selects:
             raise fault(node, "with DISTINCT, ORDER BY takes only what is selected")
         return value.sql if not value.sql.startswith("$") else f"({value.sql})", node
 
-    def item_at(self, parts: Parts, place: int) -> exp.Expr | None:
+    def item_at(self, parts: Parts, place: int) -> Any:
         """The expression of the n-th result column; none where * stands before it."""
         items = parts.node.expressions
         if len(items) != len(parts.items):
@@ -300,8 +302,12 @@ class Selects:
             sql += f" HAVING {parts.having}"
         if parts.order:
             sql += f" ORDER BY {', '.join(parts.order)}"
-        columns = tuple(replace(value.column, name=name) for name, value in parts.items)
+        columns = tuple(named(value.column, name) for name, value in parts.items)
         return Query(sql, columns, parts.top, parts.offset)
+
+
+def named(column: Column, name: str) -> Column:
+    return column if column.name == name else column.renamed(name)
 
 
 def flattened(node: exp.Expr) -> list[exp.Expr]:

@@ -215,8 +215,8 @@ class Part:
             return Conditions(len(self), passing.count, k, exact, listed=False)
         if weights is self.codes.metric or weights.proportional(self.codes.metric):
             return Conditions(len(self), passing.count, k, exact)
-        kept, explained = weights.share, self.lists.explained(weights)
-        return Conditions(len(self), passing.count, k, exact, True, False, kept, explained)
+        guide = self.lists.explained(weights), self.lists.effective(weights)
+        return Conditions(len(self), passing.count, k, exact, True, False, weights.share, *guide)
 
     def _hits(
         self,

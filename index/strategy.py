@@ -31,6 +31,8 @@ class Limits:
     subset_rows: int = 10_000  # so many rows are compared one by one; smaller sets have no lists
     column_share: float = 0.25  # of the latents carry weight: their columns are scanned
     explained: float = 0.88  # of the weighted variance lies between lists: their means are a good guide
+    explained_few: float = 0.975  # the same where only `few` latents share that variance
+    few: float = 4.5
     large_k: float = 0.02  # of the passing rows are wanted: all are compared
     lists_first: int = 32  # visited before the first look at the answer, and per further round
     rows_first: int = 1000  # passing rows seen before it, and at least
@@ -51,6 +53,7 @@ class Conditions:
     default_metric: bool = True  # the one the lists were made for
     kept: float = 1.0  # share of the latents that carry weight
     explained: float = 1.0  # share of the weighted variance that lies between lists
+    effective: float = 100.0  # number of latents that share it
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +80,7 @@ def choose(asked: Conditions, limits: Limits) -> Strategy:
         return Strategy.CERTIFIED if asked.exact else lists
     if asked.kept <= limits.column_share:
         return Strategy.COLUMNS
-    if asked.exact or asked.explained < limits.explained:
+    wanted = limits.explained_few if asked.effective < limits.few else limits.explained
+    if asked.exact or asked.explained < wanted:
         return Strategy.CERTIFIED
     return Strategy.WEIGHTED_LISTS

@@ -28,6 +28,11 @@ MILLION = 1_000_000
         (Conditions(MILLION, MILLION, 10, default_metric=False, explained=0.95), Strategy.WEIGHTED_LISTS),
         (Conditions(MILLION, 50_000, 10, default_metric=False, explained=0.95), Strategy.WEIGHTED_LISTS),
         (Conditions(MILLION, MILLION, 10, default_metric=False, explained=0.5), Strategy.CERTIFIED),
+        (
+            Conditions(MILLION, MILLION, 10, default_metric=False, explained=0.95, effective=3),
+            Strategy.CERTIFIED,
+        ),
+        (Conditions(MILLION, MILLION, 10, default_metric=False, effective=2), Strategy.WEIGHTED_LISTS),
         (Conditions(MILLION, MILLION, 10, True, default_metric=False), Strategy.CERTIFIED),
     ],
 )

@@ -198,7 +198,8 @@ def job_document(request: Request, job: Job) -> bytes:
     from vo_models.uws import models as uws
     from vo_models.uws.types import ErrorType, ExecutionPhase
 
-    summary = uws.JobSummary[parameters_class()](  # type: ignore[operator]
+    generic: Any = uws.JobSummary
+    summary = generic[parameters_class()](
         job_id=job.id,
         run_id=job.run_id,
         owner_id=None,

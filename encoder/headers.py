@@ -6,11 +6,14 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING
 
 from encoder.catalogue import NUMBERS, mjd_of, number
-from encoder.readers.fits import Header, opened
+from encoder.readers.hdus import listed, opened, value_of, words
 from encoder.spectrum import RefusedSpectrum
+
+if TYPE_CHECKING:
+    from astropy.io import fits
 
 ENDINGS = (".fits", ".fit", ".fts", ".fits.gz", ".dat", ".txt", ".csv", ".asc", ".ascii")
 SEXAGESIMAL = re.compile(r"\s*([+-]?)(\d+)[:\s](\d+)[:\s](\d+(?:\.\d*)?)\s*")
@@ -34,7 +37,7 @@ def _keywords(path: Path) -> dict[str, str]:
     """Facts of one file; none where it is no FITS file, since reading it will tell the reason."""
     try:
         with opened(path) as hdus:
-            headers = [hdu.header for hdu in islice(hdus, 2)]
+            headers = [hdu.header for hdu in islice(listed(hdus), 2)]
     except RefusedSpectrum:
         return {}
     facts = {fact: _first(headers, words) for fact, words in KEYWORDS.items()}
@@ -53,31 +56,27 @@ def _is_usable(fact: str, text: str) -> bool:
     return True
 
 
-def _first(headers: list[Header], words: tuple[str, ...]) -> str:
-    return next((text for word in words for header in headers if (text := header.words(word))), "")
+def _first(headers: list[fits.Header], keywords: tuple[str, ...]) -> str:
+    return next((text for word in keywords for header in headers if (text := words(header, word))), "")
 
 
-def _position(headers: list[Header]) -> dict[str, str]:
+def _position(headers: list[fits.Header]) -> dict[str, str]:
     """ICRS degrees from RA and DEC where the header says that they are degrees or J2000 sexagesimal."""
     for header in headers:
-        if "RA" in header and "DEC" in header and _is_icrs(header):
-            ra, dec = _degrees(header.get("RA"), 15.0), _degrees(header.get("DEC"), 1.0)
+        if _is_icrs(header):
+            ra, dec = _degrees(value_of(header, "RA"), 15.0), _degrees(value_of(header, "DEC"), 1.0)
             if ra is not None and dec is not None:
                 return {"ra_deg": repr(ra), "dec_deg": repr(dec)}
     return {}
 
 
-def _is_icrs(header: Header) -> bool:
-    frame = (header.words("RADESYS") or header.words("RADECSYS")).upper()
-    return frame in ("ICRS", "FK5", "") and header.get("EQUINOX", 2000.0) in (
-        2000,
-        "J2000",
-        "2000.0",
-        "J2000.0",
-    )
+def _is_icrs(header: fits.Header) -> bool:
+    frame = (words(header, "RADESYS") or words(header, "RADECSYS")).upper()
+    equinox = words(header, "EQUINOX").upper().removeprefix("J")
+    return frame in ("ICRS", "FK5", "") and equinox in ("", "2000", "2000.0")
 
 
-def _degrees(value: Any, per_hour: float) -> float | None:
+def _degrees(value: str | float | None, per_hour: float) -> float | None:
     if isinstance(value, int | float):
         return float(value)
     parts = SEXAGESIMAL.fullmatch(str(value))

@@ -83,6 +83,7 @@ def _start() -> subprocess.Popen[bytes]:
 
 def main() -> None:
     """Reads one request, answers it, ends."""
+    import astropy.io.fits
     import astropy.io.votable
     import astropy.table  # noqa: F401 -- loaded while nobody waits
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from encoder.readers import images, tables
 from encoder.readers.axis import Raw, ordered
-from encoder.readers.fits import FitsFile, opened
+from encoder.readers.hdus import opened
 from encoder.readers.recognise import recognise
 from encoder.readers.text import ascii_columns
 from encoder.spectrum import Facts, RefusedSpectrum, Spectrum
 
-FitsReader = Callable[[FitsFile, str, str], Raw]
+if TYPE_CHECKING:
+    from astropy.io import fits
+
+FitsReader = Callable[["fits.HDUList", str, str], Raw]
 
 FITS_LAYOUTS: dict[str, FitsReader] = {
     "image1d_linear": images.image1d_linear,

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from encoder.readers.fits import FitsFile, Hdu, Header, opened
+from encoder.readers.hdus import is_image, is_table, is_vector, listed, names_of, opened
 from encoder.spectrum import RefusedSpectrum
+
+if TYPE_CHECKING:
+    from astropy.io import fits
 
 WAVE_NAMES = ("wave", "wavelength", "lambda", "lam", "wl", "spectral", "loglam", "log_wave", "wavelength_air")
 FLUX_NAMES = ("flux", "flux_density", "fluxdensity", "flam", "f_lambda", "intensity", "spec", "flux_reduced")
@@ -26,17 +30,17 @@ def recognise(path: Path) -> str:
     return _of_text(start.decode("utf-8", errors="replace"))
 
 
-def _of_fits(hdus: FitsFile) -> str:
+def _of_fits(hdus: fits.HDUList) -> str:
     first = hdus[0]
-    if first.kind == "image":
+    if is_image(first):
         return _of_image(first.header, first.shape)
-    found = [layout for hdu in hdus if hdu.kind == "table" and (layout := _of_table(hdu))]
+    found = [layout for hdu in listed(hdus) if is_table(hdu) and (layout := _of_table(hdu))]
     if not found:
         raise RefusedSpectrum("no HDU has columns that are known as wavelength and flux")
     return found[0]
 
 
-def _of_image(header: Header, shape: tuple[int, ...]) -> str:
+def _of_image(header: fits.Header, shape: tuple[int, ...]) -> str:
     if len(shape) == 2 and "COEFF0" in header and shape[0] == 5:
         return "lamost_rows"
     if max(shape[:-1], default=1) == 1 and ("CDELT1" in header or "CD1_1" in header):
@@ -44,15 +48,15 @@ def _of_image(header: Header, shape: tuple[int, ...]) -> str:
     raise RefusedSpectrum(f"an image of shape {shape} can be many things: name its layout")
 
 
-def _of_table(hdu: Hdu) -> str:
+def _of_table(hdu: Any) -> str:
     """The layout of a table, or empty where it is none of a spectrum."""
-    names = {name.lower(): name for name in hdu.columns()}
+    names = {name.lower(): name for name in names_of(hdu)}
     wave, flux, error = (_one_of(names, known) for known in (WAVE_NAMES, FLUX_NAMES, ERROR_NAMES))
     if not wave or not flux:
         return ""
     shown = f"10**{wave}" if wave.lower() in LOG_NAMES else wave
     columns = ",".join(name for name in (shown, flux, error) if name)
-    return f"{'bintable_vector' if hdu.is_vector(flux) else 'bintable_columns'}:{columns}"
+    return f"{'bintable_vector' if is_vector(hdu, flux) else 'bintable_columns'}:{columns}"
 
 
 def _one_of(names: dict[str, str], known: tuple[str, ...]) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from encoder.readers.axis import Raw
-from encoder.readers.fits import integer
+from encoder.readers.hdus import integer
 from encoder.spectrum import RefusedSpectrum
 
 

@@ -140,7 +140,7 @@ def test_a_fits_file_cut_short_is_refused(tmp_path: Path, kept: int) -> None:
     whole = table(tmp_path / "whole.fits", {"wave": WAVE, "flux": FLUX}).read_bytes()
     path = tmp_path / "one.fits"
     path.write_bytes(whole[:kept])
-    with pytest.raises(RefusedSpectrum, match=r"cut short|no HDU 1|numbers"):
+    with pytest.raises(RefusedSpectrum, match=r"cut short|no HDU 1|not a readable FITS file"):
         read(path, facts("bintable_columns:wave,flux" if kept > 10 else "auto"))
 
 
@@ -151,7 +151,7 @@ def test_a_compressed_file_is_read_and_a_damaged_one_refused(tmp_path: Path) -> 
     path.write_bytes(packed)
     assert np.array_equal(read(path, facts("auto")).wave, WAVE)
     path.write_bytes(packed[: len(packed) // 2])
-    with pytest.raises(RefusedSpectrum, match=r"can not be read|cut short"):
+    with pytest.raises(RefusedSpectrum, match="Compressed file ended before"):
         read(path, facts("bintable_columns:wave,flux"))
 
 
@@ -172,7 +172,7 @@ def test_a_header_that_promises_too_much_is_refused_before_memory_is_taken(tmp_p
     with pytest.raises(RefusedSpectrum, match="cut short: 2880 of 8000000002880 bytes"):
         read(path, facts("image1d_linear"))
     path.write_bytes(gzip.compress(header.tostring().encode()))
-    with pytest.raises(RefusedSpectrum, match="declares an array of 8000000000000 bytes"):
+    with pytest.raises(RefusedSpectrum, match="cut short: 2880 of 8000000002880 bytes"):
         read(path, facts("image1d_linear"))
 
 
@@ -183,7 +183,7 @@ def test_a_header_that_promises_too_much_is_refused_before_memory_is_taken(tmp_p
         (b"\x00\x01binary", "neither FITS nor text"),
         (b"once upon a time\nthere was a star\n", "0 columns of numbers"),
         (b"1 2 3 4\n5 6 7 8\n", "4 columns of numbers"),
-        (b"SIMPLE  = nonsense", "cut short inside a header"),
+        (b"SIMPLE  = nonsense", "not a readable FITS file"),
     ],
 )
 def test_what_is_no_spectrum_is_refused(tmp_path: Path, content: bytes, why: str) -> None:

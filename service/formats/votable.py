@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import pyarrow as pa
@@ -67,7 +68,7 @@ class ServiceDescriptor:
 
 def clean(text: str) -> str:
     """Without the characters that XML 1.0 forbids."""
-    return _FORBIDDEN.sub("", text)
+    return text if text.isascii() and text.isprintable() else _FORBIDDEN.sub("", text)
 
 
 def escape(text: str) -> str:
@@ -96,14 +97,16 @@ def description_element(text: str) -> str:
 def field_ids(columns: Sequence[Column]) -> tuple[str, ...]:
     """An XML name for every column: its own name where that is one, made unique without regard to case."""
     ids: list[str] = []
+    taken = {"icrs", *(name.lower() for name in TIMESYS)}
     for column in columns:
         name = re.sub(r"[^A-Za-z0-9_.-]", "_", column.name)
         name = name if re.match(r"[A-Za-z_]", name) else f"_{name}"
         stem, count = name, 1
-        while name.lower() in {i.lower() for i in (*ids, *TIMESYS, "ICRS")}:
+        while name.lower() in taken:
             count += 1
             name = f"{stem}_{count}"
         ids.append(name)
+        taken.add(name.lower())
     return tuple(ids)
 
 
@@ -119,6 +122,7 @@ def frame_of(column: Column) -> str | None:
     return None
 
 
+@lru_cache(maxsize=4096)
 def field_element(column: Column, id_: str, serialization: Serialization) -> str:
     content = description_element(column.description)
     if column.datatype in NULLS and (serialization == "BINARY" or is_array(column)):

@@ -70,6 +70,8 @@ def served(path: Path) -> Iterator[str]:
     finally:
         server.should_exit = True
         thread.join()
+        app.state.holder.close()
+        app.state.state.close()
 
 
 def run(arguments: argparse.Namespace, client: Client) -> None:

@@ -21,7 +21,7 @@ from encoder.training.checkpoint import Arrays, Progress, Steps, digest_of
 from encoder.training.heldout import told_labels
 from encoder.training.train import fit_front, fitted_head, material_of, training_rows
 
-PCA_SHOWN = 16  # whitened
+PCA_SHOWN = 16  # at natural scale: whitened they find half as much (cross MRR 0.20 for 0.36)
 LDA_COMPONENTS, LDA_AXES = 64, 40
 LDA_SHRINKAGE = 0.1
 BASELINE = "lda"
@@ -101,7 +101,7 @@ def _fold(
         material = material_of(config, inside, front, prepared, facts, chosen, found.values)
         arrays: Arrays = {
             "raw": _raw(config, prepared),
-            "pca": (found.values / material.values.std(axis=0))[:, :PCA_SHOWN],
+            "pca": found.values[:, :PCA_SHOWN],
             BASELINE: lda(found.values, material.values, material.keys),
         }
         for kind in ("linear", config.kind):

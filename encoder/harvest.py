@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import requests
 
+from encoder.spectrum import RefusedSpectrum
+
+Fetch = Callable[[str, int], bytes]  # address and most bytes; raises RefusedSpectrum with the reason
 Progress = Callable[[int, int], None]  # rows done, of how many
 
 FIELDS = (
@@ -24,8 +26,10 @@ UTYPES = {
     "R": "char.spectralaxis.respower", "snr": "derived.snr", "flux_calibration": "char.fluxaxis.calibration",
 }  # fmt: skip
 CALIBRATIONS = ("ABSOLUTE", "RELATIVE", "NORMALIZED", "UNCALIBRATED")
-CHUNK = 1 << 16
-TIMEOUT = 60.0  # seconds without a byte
+
+
+class HarvestError(Exception):
+    """The service can not be harvested; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,7 @@ class Harvest:
 def harvest(
     url: str,
     directory: Path,
+    fetch: Fetch,
     *,
     cone: tuple[float, float, float] | None = None,
     maxrec: int = 1000,
@@ -47,16 +52,20 @@ def harvest(
 ) -> Harvest:
     """Asks the SSA service at `url` for FITS spectra, saves them and a catalogue.csv below `directory`.
 
-    `cone` is ICRS degrees and a diameter; pyvo warns where there are more than `maxrec` rows. A file that
-    is there already is not fetched again, so that a harvest that was stopped goes on. What can not be
-    fetched, or has more than `most_bytes`, is refused by name.
+    `fetch` decides which of the addresses in the answer may be loaded. `cone` is ICRS degrees and a diameter;
+    pyvo warns where there are more than `maxrec` rows. A file that is there already is not fetched again, so
+    that a harvest that was stopped goes on. What can not be fetched, or is larger than `most_bytes`, is
+    refused by name. Raises HarvestError where the service does not answer.
     """
-    from pyvo.dal import SSAQuery
+    from pyvo.dal import DALAccessError, SSAQuery
 
     query = SSAQuery(url, maxrec=maxrec, format="fits")
     if cone is not None:
         query["POS"], query["SIZE"] = f"{cone[0]},{cone[1]}", str(cone[2])
-    records = list(query.execute())
+    try:
+        records = list(query.execute())
+    except DALAccessError as error:
+        raise HarvestError(f"{url} gives no answer of SSA: {error}") from error
     (directory / "spectra").mkdir(parents=True, exist_ok=True)
     rows: dict[str, dict[str, str]] = {}
     refused: dict[str, str] = {}
@@ -64,11 +73,12 @@ def harvest(
         row = _row(record)
         try:
             if row["spectrum_id"] in rows:
-                raise ValueError(f"{rows[row['spectrum_id']]['publisher_did']} would have the same file")
-            _fetch(str(record.acref), directory / row["file"], most_bytes)
+                other = rows[row["spectrum_id"]]["publisher_did"]
+                raise RefusedSpectrum(f"{other} would have the same file")
+            _save(str(record.acref), directory / row["file"], fetch, most_bytes)
             rows[row["spectrum_id"]] = row
-        except (requests.RequestException, ValueError) as problem:
-            refused[row["publisher_did"]] = str(problem)
+        except RefusedSpectrum as refusal:
+            refused[row["publisher_did"]] = str(refusal)
         if progress is not None:
             progress(number, len(records))
     _write(directory / "catalogue.csv", list(rows.values()))
@@ -99,19 +109,12 @@ def _text(value: object) -> str:
     return str(value).strip()
 
 
-def _fetch(url: str, path: Path, most_bytes: int) -> None:
-    """Saves `url` to `path`, all or nothing; ValueError where it is too large or of another scheme."""
+def _save(url: str, path: Path, fetch: Fetch, most_bytes: int) -> None:
+    """Saves `url` to `path`, all or nothing, where it is not there yet."""
     if path.exists():
         return
-    if not url.startswith(("http://", "https://")):
-        raise ValueError(f"no address of the web: {url}")
     unfinished = path.with_suffix(".part")
-    with requests.get(url, stream=True, timeout=TIMEOUT) as response, unfinished.open("wb") as file:
-        response.raise_for_status()
-        for chunk in response.iter_content(CHUNK):
-            if file.tell() + len(chunk) > most_bytes:
-                raise ValueError(f"larger than {most_bytes} bytes: {url}")
-            file.write(chunk)
+    unfinished.write_bytes(fetch(url, most_bytes))
     unfinished.replace(path)
 
 

@@ -32,6 +32,7 @@ COMMANDS = {
     "evaluate": Command("service.commands.evaluate", "show how well the published models find what is alike"),
     "encode": Command("service.commands.encode", "encode other collections with the published models"),
     "similar": Command("service.similar_command", "neighbours of a spectrum on the terminal"),
+    "harvest": Command("service.commands.harvest", "fetch spectra from an SSA service into a collection"),
     "simulate": Command("service.commands.simulate", "write an archive of simulated stars"),
     "config": Command("service.commands.config", "print every key of the configuration"),
 }
@@ -81,13 +82,14 @@ def told(error: OSError) -> str:
 def told_failures() -> tuple[type[Exception], ...]:
     """Failures whose message is meant for people; everything else is a bug and shown in full."""
     from encoder.collection import CollectionError
+    from encoder.harvest import HarvestError
     from encoder.spectrum import RefusedSpectrum
     from index.build import BuildError
     from index.engines.duckdb_engine import EngineError
     from index.release import ReleaseError
     from service.config import ConfigError
 
-    return BuildError, CollectionError, ConfigError, EngineError, ReleaseError, RefusedSpectrum
+    return BuildError, CollectionError, ConfigError, EngineError, HarvestError, ReleaseError, RefusedSpectrum
 
 
 if __name__ == "__main__":

@@ -25,12 +25,15 @@ def resolve(host: str, port: int) -> Sequence[str]:
     return [str(found[4][0]) for found in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
 
 
-def fetch(url: str, max_bytes: int, seconds: float, resolver: Resolver = resolve) -> bytes:
+def fetch(
+    url: str, max_bytes: int, seconds: float, resolver: Resolver = resolve, trusted: str | None = None
+) -> bytes:
     """The content of an http or https URL. Every hop's name is resolved once, all its addresses must be
-    public, and the connection goes to the address that was checked. UsageFault, TooLargeFault."""
+    public unless it is the `trusted` host, and the connection goes to the address that was checked.
+    UsageFault, TooLargeFault."""
     deadline = time.monotonic() + seconds
     for _ in range(MAX_REDIRECTS + 1):
-        connection = connect(url, deadline, resolver)
+        connection = connect(url, deadline, resolver, trusted)
         try:
             found = _get(connection, url, max_bytes, deadline)
         except (OSError, http.client.HTTPException) as error:
@@ -43,10 +46,12 @@ def fetch(url: str, max_bytes: int, seconds: float, resolver: Resolver = resolve
     raise UsageFault(f"Cannot load {url}: more than {MAX_REDIRECTS} redirects")
 
 
-def connect(url: str, deadline: float, resolver: Resolver) -> http.client.HTTPConnection:
+def connect(
+    url: str, deadline: float, resolver: Resolver, trusted: str | None = None
+) -> http.client.HTTPConnection:
     parts = checked_url(url)
     host, port = str(parts.hostname), parts.port or PORTS[parts.scheme]
-    address = public_address(url, host, port, resolver)
+    address = address_of(url, host, port, resolver, host == trusted)
     timeout = max(deadline - time.monotonic(), 0.1)
     if parts.scheme == "https":
         return PinnedHTTPS(host, port, address, timeout)
@@ -66,15 +71,15 @@ def checked_url(url: str) -> SplitResult:
     return parts
 
 
-def public_address(url: str, host: str, port: int, resolver: Resolver) -> str:
-    """The first address of the host; refused where any of them is not a public one."""
+def address_of(url: str, host: str, port: int, resolver: Resolver, is_trusted: bool) -> str:
+    """The first address of the host; refused where any is not a public one, unless the host is trusted."""
     try:
         addresses = resolver(host, port)
     except (OSError, UnicodeError):
         raise UsageFault(f"Cannot load {url}: no such host") from None
     if not addresses:
         raise UsageFault(f"Cannot load {url}: no such host")
-    if not all(is_public(address) for address in addresses):
+    if not is_trusted and not all(is_public(address) for address in addresses):
         raise UsageFault(f"Cannot load {url}: its host is not a public one")
     return addresses[0]
 

@@ -34,7 +34,10 @@ axes = 6
 
 def write_config(directory: Path, collections: tuple[CollectionConfig, ...], models: str = MODELS) -> Path:
     """A `doppel.toml` for collections that lie beside it."""
-    tables = [f'[[collection]]\nname = "{one.name}"\npath = "{one.path}"\n' for one in collections]
+    tables = [
+        f'[[collection]]\nname = "{one.name}"\npath = "{one.path}"\ndata_source = "{one.data_source}"\n'
+        for one in collections
+    ]
     path = directory / "doppel.toml"
     head = '[archive]\nauthority = "doppel.example"\nworkers = 1\n'
     path.write_text("\n".join([head, *tables, models]), encoding="utf-8")

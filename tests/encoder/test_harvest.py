@@ -15,6 +15,9 @@ from astropy.io import fits
 
 from encoder.collection import Collection, CollectionConfig
 from encoder.harvest import harvest
+from encoder.spectrum import RefusedSpectrum
+from service.cli import main
+from service.commands.harvest import load
 
 ANSWER = """<VOTABLE version="1.3" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE type="results">
 <INFO name="QUERY_STATUS" value="OK"/><TABLE>
@@ -79,9 +82,14 @@ def archive() -> Iterator[str]:
     server.server_close()
 
 
+def here(url: str, most_bytes: int) -> bytes:
+    """Loads as the command does for an operator who named the loopback."""
+    return load("127.0.0.1", url, most_bytes)
+
+
 def test_a_harvest_is_a_collection_and_goes_on_where_it_stopped(archive: str, tmp_path: Path) -> None:
     steps: list[tuple[int, int]] = []
-    done = harvest(f"{archive}/ssa", tmp_path, progress=lambda at, total: steps.append((at, total)))
+    done = harvest(f"{archive}/ssa", tmp_path, here, progress=lambda at, total: steps.append((at, total)))
     assert done.kept == 2
     assert steps == [(1, 3), (2, 3), (3, 3)]
     assert list(done.refused) == ["ivo://org.x/~?3.fits"]
@@ -97,12 +105,34 @@ def test_a_harvest_is_a_collection_and_goes_on_where_it_stopped(archive: str, tm
     )
     assert len(found.load(second).wave) == 100
     Archive.asked = []
-    assert harvest(f"{archive}/ssa", tmp_path).kept == 2
+    assert harvest(f"{archive}/ssa", tmp_path, here).kept == 2
     assert not [path for path in Archive.asked if path in ("/1.fits", "/2.fits")]
 
 
 def test_a_file_that_is_too_large_is_refused(archive: str, tmp_path: Path) -> None:
-    done = harvest(f"{archive}/ssa", tmp_path, most_bytes=1000)
+    done = harvest(f"{archive}/ssa", tmp_path, here, most_bytes=1000)
     assert done.kept == 0
-    assert "larger than 1000 bytes" in done.refused["ivo://org.x/~?1.fits"]
+    assert "larger than the 1000 bytes" in done.refused["ivo://org.x/~?1.fits"]
     assert not (tmp_path / "spectra" / "org.x_~_1.fits").exists()
+
+
+def test_the_command_harvests_from_the_host_that_was_named(
+    archive: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["harvest", f"{archive}/ssa", str(tmp_path), "--json"]) == 0
+    assert '"kept": 2' in capsys.readouterr().out
+    assert "404" in (tmp_path / "refused.json").read_text()
+    assert main(["harvest", f"{archive}/3.fits", str(tmp_path)]) == 1
+    assert "gives no answer of SSA" in capsys.readouterr().err
+
+
+def test_files_at_private_addresses_that_nobody_named_are_refused(archive: str, tmp_path: Path) -> None:
+    def elsewhere(url: str, most_bytes: int) -> bytes:
+        return load("archive.example", url, most_bytes)
+
+    done = harvest(f"{archive}/ssa", tmp_path, elsewhere)
+    assert done.kept == 0
+    assert all("not a public one" in reason for reason in done.refused.values())
+    assert not [path for path in Archive.asked if path.endswith(".fits")]
+    with pytest.raises(RefusedSpectrum, match="Only http and https"):
+        here("file:///etc/passwd", 1000)

@@ -64,6 +64,11 @@ def test_every_row_is_read_or_refused_by_name(release: OpenRelease, config: Conf
     assert refused[0]["reason"]
 
 
+def test_simulated_spectra_are_published_as_artificial(release: OpenRelease) -> None:
+    with release.engine.run("SELECT DISTINCT ssa_datasource FROM release.doppel.spectra") as found:
+        assert found.read_all().to_pylist() == [{"ssa_datasource": "artificial"}]
+
+
 def test_spectra_of_a_release_can_be_read_again(release: OpenRelease) -> None:
     for row in range(0, len(release), 40):
         spectrum = release.spectrum(row)

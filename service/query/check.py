@@ -83,6 +83,8 @@ def check(tree: exp.Query) -> None:
                 check_select(node, tree)
             case exp.SetOperation():
                 _check_with(node, tree)
+            case exp.TableAlias() if node.args.get("columns") and not isinstance(node.parent, exp.CTE):
+                raise fault(node, "a name in FROM has no list of columns in ADQL; rename them in a query")
             case exp.Limit() | exp.Offset():
                 _check_count(node)
             case exp.Subquery() if isinstance(node.parent, exp.From | exp.Join):
@@ -144,6 +146,3 @@ def check_derived(node: exp.Subquery) -> None:
     """A query in FROM needs a correlation name; parentheses around joins do not."""
     if isinstance(node.this, exp.Query) and not node.alias:
         raise fault(node, "a query in FROM needs a name: (SELECT …) AS name")
-    alias = node.args.get("alias")
-    if alias is not None and alias.args.get("columns"):
-        raise fault(alias, "a correlation name has no list of columns in ADQL; rename them in the query")

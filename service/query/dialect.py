@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
-from sqlglot import parser, tokens
+from sqlglot import exp, parser, tokens
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.tokenizer_core import TokenType
 
@@ -25,8 +25,9 @@ WORDS = {
         word: TokenType[word]
         for word in (
             "SELECT", "DISTINCT", "ALL", "TOP", "FROM", "WHERE", "HAVING", "OFFSET", "JOIN", "NATURAL",
-            "INNER", "LEFT", "RIGHT", "FULL", "OUTER", "CROSS", "ON", "USING", "UNION", "EXCEPT", "INTERSECT", "WITH",
-            "AND", "OR", "NOT", "BETWEEN", "IN", "LIKE", "ILIKE", "IS", "NULL", "EXISTS", "ASC", "DESC",
+            "INNER", "LEFT", "RIGHT", "FULL", "OUTER", "CROSS", "ON", "USING", "UNION", "EXCEPT",
+            "INTERSECT", "WITH", "AND", "OR", "NOT", "BETWEEN", "IN", "LIKE", "ILIKE", "IS", "NULL",
+            "EXISTS", "ASC", "DESC",
         )
     },
     "AS": TokenType.ALIAS,
@@ -66,3 +67,11 @@ class ADQL(Dialect):
         ALIAS_TOKENS: ClassVar = NAMES
         FUNC_TOKENS: ClassVar = NAMES | {TokenType.EXISTS, TokenType.IDENTIFIER}
         SET_OP_MODIFIERS: ClassVar = {"order", "offset"}  # TOP stays with its own SELECT
+
+        def _parse_join(self, *args: Any, **more: Any) -> exp.Join | None:
+            """A JOIN without ON is told from a comma."""
+            comma = self._curr.token_type is TokenType.COMMA
+            join = super()._parse_join(*args, **more)
+            if isinstance(join, exp.Join) and not comma and not join.kind:
+                join.set("kind", "INNER")
+            return join

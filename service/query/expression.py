@@ -14,10 +14,20 @@ from service.query.context import Context
 from service.query.functions import FUNCTIONS
 from service.query.geometry import column_shape, from_text, near
 from service.query.parse import fault
-from service.query.scope import Scope
+from service.query.scope import Field, Scope
 from service.query.similarity import Similarity
 from service.query.units import product, quotient
-from service.query.value import INTEGERS, UNKNOWN, Value, described, plain, wider
+from service.query.value import (
+    INTEGERS,
+    UNKNOWN,
+    Shape,
+    Value,
+    described,
+    number,
+    plain,
+    text_type,
+    wider,
+)
 from service.query.zones import attach
 
 if TYPE_CHECKING:
@@ -79,14 +89,12 @@ class Expressions:
             raise fault(node, "* stands only in the list of what is selected, and in COUNT(*)")
         field = self.scope.find(node)
         column = field.column
-        shape = (
-            column_shape(field.sql, column.xtype) if column.xtype in ("point", "circle", "polygon") else None
-        )
-        return Value(field.sql, column, shape=shape, field=field)
+        return Value(field.sql, column, shape=shape_of_column(field), field=field)
 
     def literal(self, node: Any) -> Value:
         if node.is_string:
-            return Value(self.context.bind(node.this), described("char", arraysize="*"), literal=node.this)
+            column = described("char" if node.this.isascii() else "unicodeChar", arraysize="*")
+            return Value(self.context.bind(node.this), column, literal=node.this)
         return self.constant(_number(node))
 
     def constant(self, value: int | float) -> Value:
@@ -169,8 +177,7 @@ class Expressions:
         for value, part in ((left, node.this), (right, node.expression)):
             if not value.text:
                 raise fault(part, f"|| joins texts, not {value.kind}; CAST it to VARCHAR")
-        unicode = "unicodeChar" in (left.column.datatype, right.column.datatype)
-        column = described("unicodeChar" if unicode else "char", arraysize="*")
+        column = described(text_type(left.column, right.column), arraysize="*")
         return Value(f"({left.sql} || {right.sql})", column)
 
     def cast(self, node: Any) -> Value:
@@ -194,15 +201,15 @@ class Expressions:
         return Value(f"CAST({value.sql} AS {sql_type})", words)
 
     def cast_text(self, value: Value, kind: Any) -> Value:
-        sql = f"CAST({value.sql} AS VARCHAR)"
+        sql, datatype = f"CAST({value.sql} AS VARCHAR)", text_type(value.column)
         if not kind.expressions:
             if kind.this is exp.DType.CHAR:
-                return Value(f"left({sql}, 1)", described("char", arraysize="1"))
-            return Value(sql, described("char", arraysize="*"))
+                return Value(f"left({sql}, 1)", described(datatype, arraysize="1"))
+            return Value(sql, described(datatype, arraysize="*"))
         length = int(kind.expressions[0].name)
         fixed = kind.this is exp.DType.CHAR
         sql = f"rpad({sql}, {length}, ' ')" if fixed else f"left({sql}, {length})"
-        return Value(sql, described("char", arraysize=str(length) if fixed else f"{length}*"))
+        return Value(sql, described(datatype, arraysize=str(length) if fixed else f"{length}*"))
 
     def cast_region(self, node: Any, value: Value, kind: Any) -> Value:
         name = str(kind.args.get("kind") or kind.sql()).lower()
@@ -399,3 +406,14 @@ CONDITIONS: Mapping[type[exp.Expr], Callable[[Expressions, Any], str]] = {
     exp.Exists: Expressions.exists,
     **dict.fromkeys(COMPARISONS, Expressions.comparison),
 }
+
+
+def shape_of_column(field: Field) -> Shape | None:
+    """The region that a column holds. ObsCore's `adql:REGION` is text; in our tables `Circle ICRS ra dec r`."""
+    xtype = field.column.xtype
+    if xtype in ("point", "circle", "polygon"):
+        return column_shape(field.sql, xtype)
+    if xtype != "adql:REGION" or field.source is None or field.source.table is None:
+        return None
+    words = (f"CAST(split_part({field.sql}, ' ', {place}) AS DOUBLE)" for place in (3, 4, 5))
+    return Shape("circle", tuple(map(number, words)))

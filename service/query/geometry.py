@@ -145,7 +145,7 @@ def from_text(call: Call, kind: str, words: Sequence[str]) -> Value:
 
 
 def separation(first: Sequence[Value], second: Sequence[Value]) -> str:
-    """The angle between two points in degrees (haversine: exact for near ones, to 12 mas near 180 degrees)."""
+    """The angle between two points in degrees (haversine: to rounding when near, 12 mas near 180)."""
     (ra1, dec1), (ra2, dec2) = first, second
     across = f"pow(sin(({ra1.sql} - {ra2.sql}) * {HALF!r}), 2)"
     along = f"pow(sin(({dec1.sql} - {dec2.sql}) * {HALF!r}), 2)"

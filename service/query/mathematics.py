@@ -9,7 +9,19 @@ from dataclasses import replace
 from registry_metadata.columns import Column
 from service.query.call import Call
 from service.query.units import factor, product_of_powers
-from service.query.value import DOUBLE, INT, INTEGERS, LONG, RANK, TEXT, Value, described, number, plain
+from service.query.value import (
+    DOUBLE,
+    INT,
+    INTEGERS,
+    LONG,
+    RANK,
+    TEXT,
+    Value,
+    described,
+    number,
+    plain,
+    text_type,
+)
 
 Make = Callable[[Call], Value]
 
@@ -51,7 +63,7 @@ def modulo(call: Call) -> Value:
     datatype = max(left.column.datatype, right.column.datatype, "int", key=lambda kind: RANK[kind])
     if datatype in INTEGERS:
         return Value(f"({left.sql} % {right.sql})", plain(left.column, datatype=datatype))
-    sql = f"fmod(CAST({left.sql} AS DOUBLE), CAST({right.sql} AS DOUBLE))"
+    sql = f"(CAST({left.sql} AS DOUBLE) % CAST({right.sql} AS DOUBLE))"
     return Value(sql, plain(left.column, datatype="double"))
 
 
@@ -113,7 +125,8 @@ def common(values: list[Value], call: Call) -> Column:
         if (value.numeric, value.text, value.array) != (first.numeric, first.text, first.array):
             raise call.fault(f"{call.name} mixes {first.kind} and {value.kind}; expected one datatype")
     if not first.numeric:
-        return replace(plain(first.column), did=all(value.column.did for value in known))
+        words = {"datatype": text_type(*(value.column for value in known))} if first.text else {}
+        return replace(plain(first.column), did=all(value.column.did for value in known), **words)
     datatype = functools.reduce(
         lambda kind, value: max(kind, value.column.datatype, key=lambda name: RANK[name]), known, "short"
     )

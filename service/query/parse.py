@@ -22,6 +22,7 @@ ALLOWED = frozenset(
         TokenType.PLUS, TokenType.DASH, TokenType.EQ, TokenType.LT, TokenType.GT, TokenType.SEMICOLON,
     }
 )  # fmt: skip
+FIRST = (TokenType.SELECT, TokenType.WITH, TokenType.L_PAREN)
 NAMES = (TokenType.VAR, TokenType.IDENTIFIER)
 NOT_AFTER_COMMA = (TokenType.COMMA, TokenType.FROM, TokenType.R_PAREN, TokenType.WHERE, TokenType.SEMICOLON)
 REGIONS = ("POINT", "CIRCLE", "POLYGON")
@@ -61,6 +62,8 @@ def check_tokens(tokens: Sequence[Token]) -> None:
     """What the parser would let pass: foreign symbols, bare reserved words, stray commas, deep nesting."""
     if not tokens:
         raise UsageFault("the query is empty; expected SELECT")
+    if tokens[0].token_type not in FIRST:
+        raise UsageFault(f"{at_token(tokens[0])}: {tokens[0].text} is not ADQL; expected SELECT or WITH")
     depth = 0
     for place, token in enumerate(tokens):
         kind = token.token_type
@@ -133,6 +136,8 @@ def _told(error: ParseError) -> str:
         return "the query is not ADQL"
     where = position(line, column - max(len(word) - 1, 0))
     description = str(found.get("description") or "")
+    if description.startswith("Required") and not found.get("end_context"):
+        return f"{where}: the query ends too early, with {word}"
     before = (found.get("start_context") or "").split()
     hint = HINTS.get(before[-1].upper()) if before else None
     if hint is None and description.startswith("Expecting"):

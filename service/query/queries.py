@@ -19,7 +19,7 @@ from service.query.joins import Froms, Join, Tree, Watch, rendered
 from service.query.parse import fault
 from service.query.scope import Scope, qualifiers
 from service.query.similarity import Similarity
-from service.query.value import RANK, Value, wider
+from service.query.value import RANK, TEXTS, Value, text_type, wider
 
 SETS = {exp.Union: "UNION", exp.Except: "EXCEPT", exp.Intersect: "INTERSECT"}
 
@@ -146,6 +146,8 @@ class Selects:
             raise fault(
                 node, f"the columns {left.name} and {right.name} have different types; CAST one of them"
             )
+        if left.datatype in TEXTS and right.datatype in TEXTS:
+            left = replace(left, datatype=text_type(left, right))
         return replace(left, did=left.did and right.did) if left.did != right.did else left
 
     def wrapped(self, node: Any, query: Query) -> Query:

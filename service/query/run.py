@@ -38,7 +38,7 @@ ARROW: Mapping[str, pa.DataType] = {
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """`query` is ADQL, or a tree made with service.query.build; `maxrec` None is no limit; `timeout` in seconds."""
+    """`query` is ADQL or a tree made by service.query.build; `maxrec` None is no limit; `timeout` in s."""
 
     query: str | exp.Query
     maxrec: int | None = None

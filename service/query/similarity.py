@@ -1,5 +1,5 @@
 # ruff: noqa: S608 (SQL of our own fragments; what the client wrote is bound)
-"""latent_distance and similar_to: look-ups in tables that the vectors fill, and the plan that does it well."""
+"""latent_distance and similar_to: look-ups in tables that the vectors fill, and the plan for it."""
 
 from __future__ import annotations
 
@@ -127,10 +127,11 @@ class Similarity:
     def why_not(self, ref: str, row: int | None, models: Sequence[Model]) -> str:
         release = self.context.release
         reasons = [
-            f"{model.name}: {(release.no_embedding(row, model.name) if row is not None else None) or NO_REASON}"
+            (release.no_embedding(row, model.name) if row is not None else None) or NO_REASON
             for model in models
         ]
-        return f"{ref} has no embedding ({'; '.join(reasons)})"
+        told = [f"{model.name}: {reason}" for model, reason in zip(models, reasons, strict=True)]
+        return f"{ref} has no embedding ({'; '.join(told)})"
 
     def uploaded(self, call: Call, ref: str) -> Any:
         if self.context.references is None:
@@ -191,7 +192,7 @@ class Similarity:
         return found
 
     def distance_of_columns(self, call: Call, did: Value, ref: Value) -> Value:
-        """Both spectra vary from row to row: the engine computes, from coordinates with plain L2 as metric."""
+        """Both spectra vary from row to row: the engine computes from coordinates."""
         metric = self.metric(call, 2, self.space(call, 2))
         model = self.models(call, 2, metric)[0]
         weights = self.weights(call, 2, metric, model)
@@ -256,7 +257,7 @@ class Similarity:
         weights, found = self.weights(call, 3, metric, model), self.references(call, ref)
         if len(found) > MAX_REFERENCES or len(found) * k > MAX_PAIRS:
             raise call.fault(
-                f"{len(found)} references with {k} neighbours are too many at once; allowed are {MAX_REFERENCES} "
+                f"{len(found)} references with {k} neighbours are too many; allowed are {MAX_REFERENCES} "
                 f"references and {MAX_PAIRS} pairs", 1,
             )  # fmt: skip
         known = [(text, *self.placed(call, text, model)) for text in found]
@@ -292,7 +293,7 @@ class Similarity:
     # --- the plan ---
 
     def plan(self, parts: Parts) -> None:
-        """Where a distance is the first key of ORDER BY with TOP, the index answers and the rest is looked up."""
+        """With TOP and a distance as first key of ORDER BY, the index answers and the rest is looked up."""
         node = parts.first_key
         while isinstance(node, exp.Paren):
             node = node.this

@@ -1,4 +1,4 @@
-"""Functions of the IVOA's catalogue of user-defined functions and of GAVO that archives have come to expect."""
+"""Functions that archives have come to expect: of the IVOA's catalogue and of GAVO."""
 
 from __future__ import annotations
 
@@ -166,7 +166,8 @@ DECLARED: tuple[UserDefined, ...] = (
         "1 where value matches the LIKE pattern in any case; else 0", no_case_match,
     ),
     UserDefined(
-        ("ivo_interval_overlaps(l1 DOUBLE PRECISION, h1 DOUBLE PRECISION, l2 DOUBLE PRECISION, h2 DOUBLE PRECISION) -> INTEGER",),
+        ("ivo_interval_overlaps(l1 DOUBLE PRECISION, h1 DOUBLE PRECISION, l2 DOUBLE PRECISION,"
+         " h2 DOUBLE PRECISION) -> INTEGER",),
         "1 where the intervals [l1, h1] and [l2, h2] have a common point; else 0", interval_overlaps,
     ),
     UserDefined(
@@ -178,7 +179,8 @@ DECLARED: tuple[UserDefined, ...] = (
         "All values of the group in ascending order, with the delimiter between them", joined_text, True,
     ),
     UserDefined(
-        ("ivo_histogram(val DOUBLE PRECISION, low DOUBLE PRECISION, high DOUBLE PRECISION, nbins INTEGER) -> BIGINT",),
+        ("ivo_histogram(val DOUBLE PRECISION, low DOUBLE PRECISION, high DOUBLE PRECISION,"
+         " nbins INTEGER) -> BIGINT",),
         "An array of nbins + 2 counts: below low, in each bin, above high", histogram, True,
     ),
     UserDefined(
@@ -194,6 +196,7 @@ DECLARED: tuple[UserDefined, ...] = (
     ),
     UserDefined(
         ("gavo_specconv(expr DOUBLE PRECISION, dest_unit VARCHAR) -> DOUBLE PRECISION",),
-        "A wavelength, frequency or energy in another spectral unit; the unit of expr must be known", spectral_conversion,
+        "A wavelength, frequency or energy in another spectral unit; the unit of expr must be known",
+        spectral_conversion,
     ),
 )  # fmt: skip

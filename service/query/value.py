@@ -107,6 +107,11 @@ def wider(left: Column, right: Column) -> str:
     return max((left.datatype, right.datatype, "int"), key=lambda name: RANK[name])
 
 
+def text_type(*columns: Column) -> str:
+    """The datatype of a text made of these: unicodeChar where one of them may hold more than ASCII."""
+    return "unicodeChar" if any(column.datatype == "unicodeChar" for column in columns) else "char"
+
+
 def plain(column: Column, **words: Any) -> Column:
     """As much of a column's words as hold for a value computed from it."""
     return replace(

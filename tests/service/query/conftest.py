@@ -1,0 +1,31 @@
+"""An archive of rows without pixels: 300 spectra, two models; the vectors of `halpha` are coarse and tie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from index.release import OpenRelease, Releases
+from tests import synthetic
+
+REFERENCE = "ivo://doppel.example/first?syn-0001"
+OUTSIDE = "ivo://doppel.example/second?syn-0010"  # covers too little: no embedding
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenRelease]:
+    root = tmp_path_factory.mktemp("query")
+    content = synthetic.content(root / "trained")
+    optical, halpha = content.models
+    coarse = replace(
+        halpha.embeddings, vectors=np.round(halpha.embeddings.vectors / 1.5).astype(np.float32) * 1.5
+    )
+    content = replace(content, models=[optical, replace(halpha, embeddings=coarse)])
+    releases = Releases(root / "releases")
+    releases.publish(releases.write(content))
+    opened = OpenRelease.open(releases.current())
+    yield opened
+    opened.close()

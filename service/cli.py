@@ -33,6 +33,7 @@ COMMANDS = {
     "encode": Command("service.commands.encode", "encode other collections with the published models"),
     "similar": Command("service.similar_command", "neighbours of a spectrum on the terminal"),
     "harvest": Command("service.commands.harvest", "fetch spectra from an SSA service into a collection"),
+    "samp": Command("service.commands.samp", "answer TOPCAT, Aladin and SPLAT-VO with neighbours by SAMP"),
     "simulate": Command("service.commands.simulate", "write an archive of simulated stars"),
     "config": Command("service.commands.config", "print every key of the configuration"),
 }

@@ -75,7 +75,7 @@ class Client:
 
     def _likes(self, chosen: Entry | None, asked: dict[str, Any], files: dict[str, Any]) -> Likes:
         wanted = {name: value for name, value in asked.items() if value != ""}
-        found = self._table(f"{self.base}/similar_to", wanted, files)
+        found = self.table(f"{self.base}/similar_to", wanted, files)
         dids = [str(did) for did in found["ssa_pubDID"]]
         known = {one.did: one for one in self._entries(f"ssa_pubdid IN ({listed(dids)})")} if dids else {}
         nearest = [
@@ -99,11 +99,11 @@ class Client:
         return GridSpec(float(row["wave_start"]) * 1e10, float(row["wave_stop"]) * 1e10, int(row["pixels"]))
 
     def _rows(self, query: str) -> list[dict[str, Any]]:
-        found = self._table(f"{self.base}/tap/sync", {"LANG": "ADQL", "QUERY": query}, {})
+        found = self.table(f"{self.base}/tap/sync", {"LANG": "ADQL", "QUERY": query}, {})
         table = found.to_table()
         return [{name: _plain(row[name]) for name in table.colnames} for row in table]
 
-    def _table(self, url: str, asked: dict[str, Any], files: dict[str, Any]) -> DALResults:
+    def table(self, url: str, asked: dict[str, Any], files: dict[str, Any]) -> DALResults:
         """The answer as pyvo reads it; an error document is raised with its own words."""
         from astropy.io.votable import parse
         from pyvo.dal import DALQueryError, DALResults

@@ -21,7 +21,21 @@ from service.errors import ServiceFault
 from service.faults import BodyLimit, http_fault, internal_error, service_fault
 from service.jobs import Jobs
 from service.parsers import Parsers
-from service.protocols import datalink, encode, examples, products, scs, similar, soda, ssa, tap, uws, vosi
+from service.protocols import (
+    datalink,
+    encode,
+    examples,
+    moc,
+    oai,
+    products,
+    scs,
+    similar,
+    soda,
+    ssa,
+    tap,
+    uws,
+    vosi,
+)
 from service.watch import Metrics, Watch, health, metrics
 from service.web import pages
 
@@ -47,6 +61,8 @@ ROUTES: list[BaseRoute] = [
     *soda.routes,
     *products.routes,
     *encode.routes,
+    *oai.routes,
+    *moc.routes,
 ]
 
 

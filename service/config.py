@@ -54,10 +54,13 @@ class RegistryConfig:
     publisher: str = setting("Doppel", "who publishes the archive")
     short_name: str = setting("Doppel", "at most 16 characters")
     description: str = setting("Spectra, and those that look like them", "one paragraph about the archive")
-    contact_name: str = setting("", "whom to ask")
-    contact_email: str = setting("", "where to ask")
+    contact_name: str = setting("", "whom to ask; empty: the publisher")
+    contact_email: str = setting("", "where to ask; empty: postmaster@ the authority")
     reference_url: str = setting("", "a page about the archive; empty: the service's own")
-    waveband: str = setting("Optical", "term of http://www.ivoa.net/rdf/messenger")
+    subjects: str = setting(
+        "spectroscopy, virtual-observatories", "concepts of http://www.ivoa.net/rdf/uat, with commas"
+    )
+    page: int = setting(100, "records in one answer of /oai")
     similarity_uri: str = setting(
         "http://doppel.example/rdf/similarity#similar",
         "semantics of links to similar spectra; leave it, so that it is the same everywhere",

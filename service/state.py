@@ -57,6 +57,18 @@ class Token(Base):
     content: Mapped[bytes] = mapped_column(LargeBinary)
 
 
+class RegistryRecord(Base):
+    """What harvesters of the registry were told: when a record came, changed, went. Seconds since 1970."""
+
+    __tablename__ = "registry_records"
+
+    identifier: Mapped[str] = mapped_column(String(200), primary_key=True)
+    digest: Mapped[str] = mapped_column(String(64))
+    created: Mapped[int] = mapped_column(BigInteger)
+    updated: Mapped[int] = mapped_column(BigInteger)
+    deleted: Mapped[bool] = mapped_column(default=False)
+
+
 class State:
     """The state database and its directory; safe for many threads and processes."""
 

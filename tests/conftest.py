@@ -44,6 +44,10 @@ def write_config(directory: Path, collections: tuple[CollectionConfig, ...], mod
     return path
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="the whole of long campaigns, not a seeded part")
+
+
 @pytest.fixture(scope="session")
 def config_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The configuration of an archive with one published release, of the models `optical` and `halpha`.

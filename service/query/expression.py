@@ -37,7 +37,8 @@ if TYPE_CHECKING:
 COMPARISONS = {exp.EQ: "=", exp.NEQ: "<>", exp.LT: "<", exp.LTE: "<=", exp.GT: ">", exp.GTE: ">="}
 MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "<>": "<>"}
 LARGEST = 2**63
-NO_AGGREGATES = ("WHERE", "ON", "GROUP BY")
+NO_AGGREGATES = ("WHERE", "ON", "GROUP BY", "ORDER BY")
+LONGEST_TEXT = 10_000
 CAST_WORDS = (
     "SMALLINT, INTEGER, BIGINT, REAL, DOUBLE PRECISION, CHAR, VARCHAR, TIMESTAMP, POINT, CIRCLE or POLYGON"
 )
@@ -194,19 +195,21 @@ class Expressions:
         if datatype in INTEGERS and value.column.datatype in ("float", "double"):
             return Value(f"CAST(trunc({value.sql}) AS {sql_type})", plain(value.column, datatype=datatype))
         if datatype == "char":
-            return self.cast_text(value, kind)
+            return self.cast_text(node, value, kind)
         words = (
             plain(value.column, datatype=datatype, arraysize=None) if value.numeric else described(datatype)
         )
         return Value(f"CAST({value.sql} AS {sql_type})", words)
 
-    def cast_text(self, value: Value, kind: Any) -> Value:
+    def cast_text(self, node: Any, value: Value, kind: Any) -> Value:
         sql, datatype = f"CAST({value.sql} AS VARCHAR)", text_type(value.column)
         if not kind.expressions:
             if kind.this is exp.DType.CHAR:
                 return Value(f"left({sql}, 1)", described(datatype, arraysize="1"))
             return Value(sql, described(datatype, arraysize="*"))
         length = int(kind.expressions[0].name)
+        if not 1 <= length <= LONGEST_TEXT:
+            raise fault(node, f"the length of a text is a whole number from 1 to {LONGEST_TEXT}")
         fixed = kind.this is exp.DType.CHAR
         sql = f"rpad({sql}, {length}, ' ')" if fixed else f"left({sql}, {length})"
         return Value(sql, described(datatype, arraysize=str(length) if fixed else f"{length}*"))
@@ -241,7 +244,9 @@ class Expressions:
     def aggregate(self, node: Any, arguments: list[exp.Expr], distinct: bool, star: bool) -> Value:
         name = node.this.upper()
         if self.scope.inside in NO_AGGREGATES:
-            raise fault(node, f"{name} is an aggregate and cannot stand in {self.scope.inside}; use HAVING")
+            raise fault(
+                node, f"{name} is an aggregate and cannot stand in {self.scope.inside} here; use HAVING"
+            )
         if self.scope.inside == "aggregate":
             raise fault(node, f"{name} is an aggregate and cannot stand inside another one")
         mark, outside = len(self.scope.free), self.scope.inside
@@ -409,7 +414,7 @@ CONDITIONS: Mapping[type[exp.Expr], Callable[[Expressions, Any], str]] = {
 
 
 def shape_of_column(field: Field) -> Shape | None:
-    """The region that a column holds. ObsCore's `adql:REGION` is text; in our tables `Circle ICRS ra dec r`."""
+    """The region that a column holds. ObsCore's `adql:REGION` is text: in our tables a circle in STC-S."""
     xtype = field.column.xtype
     if xtype in ("point", "circle", "polygon"):
         return column_shape(field.sql, xtype)

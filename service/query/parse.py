@@ -25,6 +25,7 @@ ALLOWED = frozenset(
 FIRST = (TokenType.SELECT, TokenType.WITH, TokenType.L_PAREN)
 NAMES = (TokenType.VAR, TokenType.IDENTIFIER)
 NOT_AFTER_COMMA = (TokenType.COMMA, TokenType.FROM, TokenType.R_PAREN, TokenType.WHERE, TokenType.SEMICOLON)
+KINDS = frozenset(TYPES.values())
 REGIONS = ("POINT", "CIRCLE", "POLYGON")
 HINTS = {
     "LIMIT": "ADQL has no LIMIT; write SELECT TOP n",
@@ -70,6 +71,10 @@ def check_tokens(tokens: Sequence[Token]) -> None:
         following = tokens[place + 1] if place + 1 < len(tokens) else None
         if kind not in ALLOWED:
             raise UsageFault(f"{at_token(token)}: {token.text!r} is not part of ADQL")
+        if kind in KINDS and (place == 0 or tokens[place - 1].token_type is not TokenType.ALIAS):
+            raise UsageFault(
+                f"{at_token(token)}: {token.text} is a reserved word; a type stands only in CAST"
+            )
         if kind is TokenType.VAR:
             _check_name(token, following, tokens[place - 1] if place else None)
         if kind in NAMES and place > 1 and all(t.token_type in NAMES for t in tokens[place - 2 : place]):

@@ -256,11 +256,13 @@ class Selects:
             self.check_free(parts)
 
     def read_order(self, parts: Parts) -> None:
+        parts.scope.inside = "" if parts.grouped else "ORDER BY"
         for place, key in enumerate(ordered(parts.node)):
             sql, node = self.order_key(parts, key.this)
             parts.order.append(f"{sql}{direction(key)}")
             if place == 0 and not key.args.get("desc"):
                 parts.first_key = node
+        parts.scope.inside = ""
         if parts.grouped and parts.order:
             self.check_free(parts)
 
@@ -274,12 +276,14 @@ class Selects:
             if wanted:
                 return str(wanted[0]), self.item_at(parts, wanted[0])
         value = parts.expressions.value(node)
+        if value.literal is not None or value.null:
+            raise fault(node, "ORDER BY takes columns, positions or expressions of them, not a constant")
         for place, (_, item) in enumerate(parts.items, 1):
             if item.sql == value.sql:
                 return str(place), node
         if parts.distinct:
             raise fault(node, "with DISTINCT, ORDER BY takes only what is selected")
-        return value.sql if not value.sql.startswith("$") else f"({value.sql})", node
+        return value.sql, node
 
     def item_at(self, parts: Parts, place: int) -> Any:
         """The expression of the n-th result column; none where * stands before it."""

@@ -14,12 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from encoder.prepare import LIGHT, Float32, Prepared
+from encoder.continuum import LIGHT, continuum_normalised, window_pixels
+from encoder.prepare import Float32, Prepared
 from encoder.recipe import GridSpec
 from encoder.spectrum import Bool, Float64, Int64
 
-LOWEST, HIGHEST = -2.0, 6.0  # of flux over continuum, minus one: beyond are cosmic rays and zero crossings
-FAINTEST = 0.02  # of the median: where the continuum is fainter than this the pixel is bad
 FASTEST = 500.0  # km/s; velocities are looked for up to here
 EXPLAINED = 0.5  # of a spectrum's variance: the templates must fit so much before their velocity is believed
 BATCH = 256  # spectra worked on at once
@@ -49,9 +48,8 @@ class Shape:
     def of(cls, grid: GridSpec, window_kms: float, align: bool) -> Shape:
         """For a grid; a window is never wider than half of it."""
         shape = cls(grid, 1, 0)
-        window = min(window_kms / shape.step_kms, shape.pixels / 2)
         shifts = int(np.ceil(FASTEST / shape.step_kms)) if align else 0
-        return cls(grid, 2 * int(window / 2) + 1, shifts)
+        return cls(grid, window_pixels(window_kms, shape.step_kms, shape.pixels), shifts)
 
     @property
     def pixels(self) -> int:
@@ -62,34 +60,6 @@ class Shape:
     def step_kms(self) -> float:
         """Of a pixel after averaging."""
         return float(np.log(self.grid.stop / self.grid.start)) * LIGHT * self.bin / self.grid.pixels
-
-
-def continuum_normalised(flux: Float64, good: Bool, window: int) -> tuple[Float64, Bool]:
-    """Flux over its twice running mean, minus one (N, P), and which pixels are good; bad ones are 0."""
-    weight = good.astype(np.float64)
-    flux = flux * weight
-    smooth = _running_mean(_running_mean(flux, weight, window), np.ones((1, flux.shape[1])), window)
-    level = np.abs(flux).sum(axis=1) / np.maximum(weight.sum(axis=1), 1)
-    good = good & (smooth > FAINTEST * level[:, None])
-    ratio = np.divide(flux, smooth, out=np.ones_like(flux), where=good) - 1
-    return np.clip(ratio, LOWEST, HIGHEST), good
-
-
-def _running_mean(values: Float64, weight: Float64, window: int) -> Float64:
-    """Weighted mean of weighted values over `window` pixels, fewer at the ends; 0 where no weight is near."""
-    half = window // 2
-    index = np.arange(values.shape[1])
-    low, high = np.maximum(index - half, 0), np.minimum(index + half + 1, values.shape[1])
-    total, norm = (sums[:, high] - sums[:, low] for sums in map(_integral, (values, weight)))
-    norm = np.broadcast_to(norm, total.shape)
-    return np.divide(total, norm, out=np.zeros_like(total), where=norm > 1e-9)
-
-
-def _integral(content: Float64) -> Float64:
-    """Running sums (N, P + 1) that begin with 0."""
-    total = np.zeros((content.shape[0], content.shape[1] + 1))
-    np.cumsum(content, axis=1, out=total[:, 1:])
-    return total
 
 
 def averaged(flux: Float64, good: Bool, shift: Float64, bin_: int) -> tuple[Float64, Bool]:
@@ -105,6 +75,13 @@ def averaged(flux: Float64, good: Bool, shift: Float64, bin_: int) -> tuple[Floa
     mean, covered = (_differences(content, whole, part) for content in (flux * weight, weight))
     ok = covered >= bin_ / 2
     return np.divide(mean, covered, out=np.zeros_like(mean), where=ok), ok
+
+
+def _integral(content: Float64) -> Float64:
+    """Running sums (N, P + 1) that begin with 0."""
+    total = np.zeros((content.shape[0], content.shape[1] + 1))
+    np.cumsum(content, axis=1, out=total[:, 1:])
+    return total
 
 
 def _differences(content: Float64, whole: Int64, part: Float64) -> Float64:

@@ -8,12 +8,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from encoder.continuum import LIGHT, WINDOW_KMS, continuum, window_pixels
 from encoder.recipe import GridSpec
 from encoder.spectrum import Bool, Float64, RefusedSpectrum, Spectrum
 
 Float32 = NDArray[np.float32]
 
-LIGHT = 299_792.458  # km/s
 HALF_COVERED = 0.5  # a pixel of the grid is bad where good flux covers less of it
 WIDEST = 2.0  # a pixel reaches at most so many half steps to its nearer neighbour: beyond is a gap
 
@@ -74,11 +74,20 @@ def prepare(spectrum: Spectrum, grid: Grid) -> Prepared:
 
 
 def require_coverage(prepared: Prepared, grid: Grid, min_coverage: float) -> None:
-    """Raises RefusedSpectrum where the spectrum covers too little of the grid."""
+    """Raises RefusedSpectrum where too little of the grid is covered, or mostly by noise about zero."""
     if prepared.coverage < min_coverage:
+        raise RefusedSpectrum(_needs("covers {share} of {range}", prepared.coverage, grid, min_coverage))
+    window = window_pixels(WINDOW_KMS, grid.step_kms, grid.spec.pixels)
+    _, seen = continuum(prepared.flux[None].astype(np.float64), ~prepared.mask[None], window)
+    if (share := float(seen.mean())) < min_coverage:
         raise RefusedSpectrum(
-            f"covers {prepared.coverage:.0%} of {_range(grid)}, needs {min_coverage:.0%}".replace("%", " %")
+            _needs("flux stands above zero in {share} of {range}", share, grid, min_coverage)
         )
+
+
+def _needs(what: str, share: float, grid: Grid, min_coverage: float) -> str:
+    told = what.format(share=f"{100 * share:.0f} %", range=_range(grid))
+    return f"{told}, needs {100 * min_coverage:.0f} %"
 
 
 def _range(grid: Grid) -> str:

@@ -42,7 +42,7 @@ from index.shards import SHARD_ROWS, Shard, ShardJob, load, write_shard, write_w
 Int64 = NDArray[np.int64]
 Progress = Callable[[str, int, int], None]  # step, done, of how many; 0 where that is not known
 
-BUILD_FORMAT = 1  # changes when the same input gives other work files
+BUILD_FORMAT = 2  # changes when the same input gives other work files
 
 
 class BuildError(Exception):

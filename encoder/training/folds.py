@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from encoder.continuum import continuum_normalised
 from encoder.evaluate.measures import measure, node_errors, paired
 from encoder.evaluate.retrieval import FOLDS, Archive
-from encoder.front import Shape, averaged, continuum_normalised, stacked
+from encoder.front import Shape, averaged, stacked
 from encoder.infer import features
 from encoder.model_config import ModelConfig
 from encoder.prepare import Prepared

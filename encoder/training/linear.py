@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import eigh
 
-from encoder.front import Aligner, Front, Shape, aligned, averaged, continuum_normalised
+from encoder.continuum import continuum_normalised
+from encoder.front import Aligner, Front, Shape, aligned, averaged
 from encoder.spectrum import Bool, Float64, Int64
 
 TEMPLATE_COMPONENTS = 10
@@ -102,10 +103,11 @@ def fit_front(shape: Shape, aligner: Aligner | None, rest: Rest, components: int
     count = min(components, shape.pixels // PIXELS_PER_COMPONENT, len(rest.flux) - 1)
     mean, basis, variance = principal(rest.flux, rest.good, count, GAP_ROUNDS)
     centred = np.where(rest.good, rest.flux - mean, 0.0)
-    left = np.where(rest.good, centred - centred @ basis.T @ basis, np.nan)
-    noise = float(np.quantile(np.nanmean(left**2, axis=1), NOISE_QUANTILE))
+    left = np.where(rest.good, centred - centred @ basis.T @ basis, 0.0)
+    count_good = rest.good.sum(axis=1)
+    noise = np.sum(left**2, axis=1)[count_good > 0] / count_good[count_good > 0]
     unit = float(np.sqrt(variance.mean()))
-    return Front(shape, mean, basis, noise / variance, unit, aligner)
+    return Front(shape, mean, basis, float(np.quantile(noise, NOISE_QUANTILE)) / variance, unit, aligner)
 
 
 def components_of(front: Front, rest: Rest) -> Float64:

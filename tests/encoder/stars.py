@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from encoder.prepare import LIGHT, Grid, Prepared, prepare
+from encoder.continuum import LIGHT
+from encoder.prepare import Grid, Prepared, prepare
 from encoder.recipe import GridSpec
 from encoder.spectrum import Facts, Spectrum
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from registry_metadata import tables as published
 from registry_metadata.columns import Column, Table
@@ -35,6 +37,21 @@ def arrow_schema(table: Table) -> pa.Schema:
     """The columns of a published table, the hidden row number first where it has one."""
     hidden = [pa.field(ROW_NUMBER, pa.int64())] if table.has_rows else []
     return pa.schema(hidden + [pa.field(column.name, arrow_type(column)) for column in table.columns])
+
+
+def as_held(table: Table, rows: pa.Table) -> Table:
+    """The table as these rows need it: `char` columns with letters beyond ASCII become `unicodeChar`."""
+    columns = tuple(
+        replace(column, datatype="unicodeChar")
+        if column.datatype == "char" and not _is_ascii(rows[column.name])
+        else column
+        for column in table.columns
+    )
+    return replace(table, columns=columns)
+
+
+def _is_ascii(texts: pa.ChunkedArray) -> bool:
+    return bool(pc.all(pc.string_is_ascii(texts), min_count=0).as_py())
 
 
 def tap_schema(tables: Sequence[Table]) -> dict[str, pa.Table]:

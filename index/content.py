@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from encoder.recipe import Recipe
 from index import manifest, rows
-from index.catalogue import tap_schema
+from index.catalogue import as_held, tap_schema
 from index.engines.duckdb_catalogue import write_catalogue
 from index.metric import parse_space
 from index.vectors import VectorSet
@@ -65,6 +65,8 @@ def write_files(directory: Path, root: Path, content: Content) -> str:
     content = _in_sky_order(content)
     tables = release_tables([model.recipe for model in content.models])
     arrow = _arrow_tables(tables, content)
+    tables = tuple(as_held(table, arrow[table.name]) if table.name in arrow else table for table in tables)
+    arrow |= tap_schema(tables)
     write_catalogue(directory / "catalogue.duckdb", tables, arrow)
     (directory / "tables.json").write_text(to_json(tables), encoding="utf-8")
     (directory / "collections.json").write_text(_collections_json(content, root), encoding="utf-8")
@@ -131,7 +133,7 @@ def _arrow_tables(tables: Sequence[Table], content: Content) -> dict[str, pa.Tab
     for model in content.models:
         name = f"doppel.{model.recipe.name}"
         arrow[name] = rows.model_rows(described[name], model.recipe, content.seen, model.embeddings)
-    return arrow | tap_schema(tables)
+    return arrow
 
 
 def _report_text(directory: Path) -> str:

@@ -270,6 +270,12 @@ def _circle(facts: Facts) -> list[float] | None:
     return [facts.ra, facts.dec, NOMINAL_APERTURE / 2]
 
 
+def _stc_circle(facts: Facts) -> str | None:
+    """The same as ObsCore's clients read it (ADQL 2.0's REGION, STC-S)."""
+    circle = _circle(facts)
+    return None if circle is None else "Circle ICRS {!r} {!r} {!r}".format(*circle)
+
+
 def _times(facts: Facts) -> dict[str, object]:
     start, stop = exposure_limits(facts)
     return {
@@ -371,6 +377,9 @@ def _own(facts: Facts) -> dict[str, object]:
     return {name: getattr(facts, name) for name in names + others} | labels
 
 
+CALIB_STATUS = {"ABSOLUTE": "absolute", "RELATIVE": "relative", "NORMALIZED": "normalized"}
+
+
 def _observation(seen: Seen) -> dict[str, object]:
     facts = seen.facts
     start, stop = exposure_limits(facts)
@@ -386,7 +395,7 @@ def _observation(seen: Seen) -> dict[str, object]:
         "target_name": facts.object or facts.spectrum_id,
         "s_ra": facts.ra,
         "s_dec": facts.dec,
-        "s_region": _circle(facts),
+        "s_region": _stc_circle(facts),
         "s_xel1": 1,
         "s_xel2": 1,
         "t_min": start,
@@ -405,5 +414,5 @@ def _observation(seen: Seen) -> dict[str, object]:
         "obs_title": _title(facts),
         "target_class": facts.object_class,
         "em_ucd": "em.wl",
-        "o_calib_status": facts.flux_calibration.lower() if facts.flux_calibration else None,
+        "o_calib_status": CALIB_STATUS.get(facts.flux_calibration or ""),
     }

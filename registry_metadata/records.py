@@ -12,7 +12,10 @@ if TYPE_CHECKING:
     from vo_models.voresource.models import Capability, Interface
 
 ADQL_FEATURES = "ivo://ivoa.net/std/TAPRegExt#features-"
-OBSCORE = (("ObsCore-1.1", "ivo://ivoa.net/std/ObsCore#core-1.1"),)  # taplint: no table can be 1.0 as well
+OBSCORE = (
+    ("ObsCore-1.1", "ivo://ivoa.net/std/ObsCore#core-1.1"),
+    ("ObsCore-1.0", "ivo://ivoa.net/std/ObsCore-1.0"),  # for SPLAT; taplint objects to …/ObsCore/v1.0
+)
 LANGUAGE = "The Astronomical Data Query Language: SQL with geometry on the sky, and similarity of spectra."
 
 

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from pybase64 import b64encode
 
 from registry_metadata.columns import Column
+from service.errors import UsageFault
 from service.formats.stream import (
     COMPLEX,
     NULLS,
@@ -78,7 +79,7 @@ def packed(fields: Sequence[tuple[str, npt.NDArray[np.generic]]], rows: int) -> 
 def runs(
     fields: Sequence[tuple[str, npt.NDArray[np.generic]]], rows: int
 ) -> Iterator[tuple[str, npt.NDArray[np.generic]]]:
-    """The fields, neighbours of one numeric kind as one block of bytes: three times as fast for wide tables."""
+    """The fields, neighbours of one numeric kind as one block of bytes: three times as fast when wide."""
     for kind, group in groupby(fields, key=itemgetter(0)):
         members = [values for _, values in group]
         if len(members) == 1 or not kind.startswith(">"):
@@ -159,7 +160,8 @@ def bits_of(array: pa.Array, count: int) -> Bytes:
 def padded(column: Column, array: pa.Array, width: int) -> npt.NDArray[np.bytes_]:
     """Strings of fixed width, filled with NULs."""
     coding = "utf-16-be" if column.datatype == "unicodeChar" else "ascii"
-    words = [(text or "").encode(coding, "replace")[:width] for text in array.to_pylist()]
+    require_ascii(column, array)
+    words = [(text or "").encode(coding)[:width] for text in array.to_pylist()]
     return np.array(words, dtype=f"S{width}")
 
 
@@ -170,19 +172,22 @@ def variable_field(column: Column, array: pa.Array) -> tuple[npt.NDArray[np.int3
         data = pa.array(cells, pa.large_binary())
         return np.array([len(cell) // 2 for cell in cells], np.int32), data
     if column.datatype in TEXT:
-        data = ascii_only(pc.fill_null(array, "")).cast(pa.large_binary())
+        require_ascii(column, array)
+        data = pc.fill_null(array, "").cast(pa.large_binary())
         return pc.binary_length(data).to_numpy(zero_copy_only=False), data
     if column.datatype == "bit":
         return variable_bits(array)
     return variable_numbers(column, array)
 
 
-def ascii_only(texts: pa.Array) -> pa.Array:
-    """VOTable 1.4's char is ASCII, and astropy fails on anything else: other letters become `?`. Columns that
-    hold them are declared unicodeChar."""
-    if pc.all(pc.string_is_ascii(texts), min_count=0).as_py():
-        return texts
-    return pc.replace_substring_regex(texts, r"[^\x00-\x7f]", "?")
+def require_ascii(column: Column, texts: pa.Array) -> None:
+    """VOTable 1.4's char is ASCII, and astropy fails on anything else. Columns that hold more are declared
+    unicodeChar; where that was not known beforehand, no letter is lost in silence."""
+    if column.datatype == "char" and not pc.all(pc.string_is_ascii(texts), min_count=0).as_py():
+        raise UsageFault(
+            f"the column {column.name} has letters beyond ASCII, which its datatype char does not hold in "
+            "binary; RESPONSEFORMAT=votable or csv keeps them"
+        )
 
 
 def variable_bits(array: pa.Array) -> tuple[npt.NDArray[np.int32], pa.Array]:

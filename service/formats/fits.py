@@ -37,11 +37,11 @@ LETTERS = {
 
 def write_fits(rows: Rows) -> Iterator[bytes]:
     """A primary HDU and one BINTABLE. Arrays of varying size become as long as the longest, filled with
-    NULLs of their type; letters outside ASCII become `?` (FITS 4.0, 7.3.3)."""
+    NULLs of their type; letters outside ASCII become `?` (FITS 4.0, 7.3.3), which the header tells."""
     with tempfile.TemporaryFile() as spool:
-        count, widths = spooled(rows, spool)
+        count, widths, lost = spooled(rows, spool)
         columns = [fixed(column, width) for column, width in zip(rows.columns, widths, strict=True)]
-        yield headers(rows, columns, count)
+        yield headers(rows, columns, count, lost)
         size = 0
         for batch in slices(iter(pa.ipc.open_stream(spool))):
             data = encode_batch(columns, filled(columns, batch), flags=False)
@@ -50,9 +50,11 @@ def write_fits(rows: Rows) -> Iterator[bytes]:
         yield bytes(-size % BLOCK)
 
 
-def spooled(rows: Rows, spool: IO[bytes]) -> tuple[int, list[int]]:
-    """Writes the rows to the file; their number, and the widest value of each column."""
+def spooled(rows: Rows, spool: IO[bytes]) -> tuple[int, list[int], list[str]]:
+    """Writes the rows to the file; their number, the widest value of each column, and the columns with
+    letters that FITS does not have."""
     count, widths, schema = 0, [1] * len(rows.columns), arrow_schema(rows)
+    lost: dict[str, None] = {}
     with pa.ipc.new_stream(spool, schema) as writer:
         for batch in rows.batches:
             whole = record_batch(rows, schema, batch)
@@ -60,8 +62,15 @@ def spooled(rows: Rows, spool: IO[bytes]) -> tuple[int, list[int]]:
             count += whole.num_rows
             for i, (column, array) in enumerate(zip(rows.columns, whole.columns, strict=True)):
                 widths[i] = max(widths[i], widest(column, array))
+                if not is_plain(column, array):
+                    lost[column.name] = None
     spool.seek(0)
-    return count, widths
+    return count, widths, list(lost)
+
+
+def is_plain(column: Column, array: pa.Array) -> bool:
+    """Whether FITS can hold the texts as they are."""
+    return column.datatype not in TEXT or bool(pc.all(pc.string_is_ascii(array), min_count=0).as_py())
 
 
 def widest(column: Column, array: pa.Array) -> int:
@@ -85,14 +94,17 @@ def fixed(column: Column, width: int) -> Column:
 
 
 def filled(columns: Sequence[Column], batch: pa.RecordBatch) -> pa.RecordBatch:
-    """Arrays of varying size brought to the size of their column."""
-    arrays = [
-        padded_lists(array, fixed_length(column) or 1)
-        if is_array(column) and pa.types.is_list(array.type)
-        else array
-        for column, array in zip(columns, batch.columns, strict=True)
-    ]
+    """Arrays of varying size brought to the size of their column, texts to ASCII."""
+    arrays = [fitting(column, array) for column, array in zip(columns, batch.columns, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, names=[str(i) for i in range(len(arrays))])
+
+
+def fitting(column: Column, array: pa.Array) -> pa.Array:
+    if is_array(column) and pa.types.is_list(array.type):
+        return padded_lists(array, fixed_length(column) or 1)
+    if not is_plain(column, array):
+        return pc.replace_substring_regex(array, r"[^\x00-\x7f]", "?")
+    return array
 
 
 def padded_lists(array: pa.Array, count: int) -> pa.Array:
@@ -104,7 +116,7 @@ def padded_lists(array: pa.Array, count: int) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(taken, count)
 
 
-def headers(rows: Rows, columns: Sequence[Column], count: int) -> bytes:
+def headers(rows: Rows, columns: Sequence[Column], count: int, lost: Sequence[str]) -> bytes:
     """Both headers, padded to blocks."""
     from astropy.io import fits
 
@@ -120,6 +132,10 @@ def headers(rows: Rows, columns: Sequence[Column], count: int) -> bytes:
         for i, (column, width) in enumerate(zip(columns, widths, strict=True), 1):
             describe(header, i, column, width)
         ended(header, rows)
+        if lost:
+            header["COMMENT"] = ascii_text(
+                f"? stands for letters that FITS does not have in: {', '.join(lost)}"
+            )
     primary: str = fits.PrimaryHDU().header.tostring(padding=True)
     table: str = header.tostring(padding=True)
     return (primary + table).encode("ascii")

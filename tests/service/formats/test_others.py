@@ -75,6 +75,8 @@ def test_fits_reads_back() -> None:
         assert header["TUNIT6"] == "W.m**-2"
         assert header["TUCD7"] == "time.epoch"
         assert header["TNULL4"] == -(2**31)
+        assert table["object"][0] == "? Cen"
+        assert "does not have in: object" in str(header["COMMENT"])
 
 
 def test_parquet_carries_the_votable_metadata() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import re
 import shutil
 import subprocess
 import tracemalloc
@@ -176,3 +177,12 @@ def test_numbers_keep_every_digit(serialization: Serialization) -> None:
     found = read(b"".join(write_votable(table, serialization=serialization))).get_first_table().array["x"]
     assert np.array_equal(found, values)
     assert not math.isnan(values.sum())
+
+
+def test_letters_that_char_cannot_hold_are_never_lost_in_silence(serialization: Serialization) -> None:
+    column, batch = Column("name", "char", "*"), pa.record_batch({"name": ["α Cen"]})
+    text = b"".join(write_votable(Rows((column,), iter([batch])), serialization=serialization)).decode()
+    if serialization == "TABLEDATA":
+        assert "<TD>α Cen</TD>" in text
+    else:
+        assert re.search(r'value="ERROR">the column name has letters beyond ASCII', text)

@@ -126,7 +126,7 @@ def common(values: list[Value], call: Call) -> Column:
             raise call.fault(f"{call.name} mixes {first.kind} and {value.kind}; expected one datatype")
     if not first.numeric:
         words = {"datatype": text_type(*(value.column for value in known))} if first.text else {}
-        return replace(plain(first.column), did=all(value.column.did for value in known), **words)
+        return replace(plain(first.column, **words), did=all(value.column.did for value in known))
     datatype = functools.reduce(
         lambda kind, value: max(kind, value.column.datatype, key=lambda name: RANK[name]), known, "short"
     )

@@ -62,11 +62,11 @@ class Program:
     def of_kind(self, mtype: str) -> list[dict[str, Any]]:
         return [message for message in self.messages if message["mtype"] == mtype]
 
-    def find(self, name: str) -> str:
-        """The id of the program of this name, once it has joined."""
+    def find(self, name: str, mtype: str = "table.load.votable") -> str:
+        """The id of the program of this name, once it takes such messages."""
 
         def look() -> str | None:
-            for id_ in self.client.get_registered_clients():
+            for id_ in self.client.get_subscribed_clients(mtype):
                 if self.client.get_metadata(id_).get("samp.name") == name:
                     return str(id_)
             return None

@@ -1,0 +1,120 @@
+"""TOPCAT itself: tables by SAMP, likes by its form of the service descriptor, `doppel samp` on its hub."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlencode
+from urllib.request import urlopen
+
+import pytest
+from astropy.table import Table
+
+from tests.samp import Program, doppel_samp, until
+from tests.topcat import ACTIONS, CONTROL, Topcat, running
+
+TABLE = "table.load.votable"
+INVOKE = "Invoke selected action on current row (1)"
+
+
+@pytest.fixture(scope="module")
+def topcat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Topcat]:
+    home = tmp_path_factory.mktemp("topcat")
+    with running(home, home / "topcat.log") as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def script(topcat: Topcat) -> Iterator[Program]:
+    program = Program(topcat.lockfile, "a script")
+    yield program
+    program.leave()
+
+
+def ssa(live: str, **asked: str) -> str:
+    return f"{live}/ssa?{urlencode({'REQUEST': 'queryData', **asked})}"
+
+
+def tap(live: str, query: str, **asked: str) -> str:
+    return f"{live}/tap/sync?{urlencode({'LANG': 'ADQL', 'QUERY': query, **asked})}"
+
+
+def read(url: str) -> Table:
+    with urlopen(url, timeout=60) as stream:
+        return Table.read(io.BytesIO(stream.read()), format="votable")
+
+
+def send(script: Program, topcat: Topcat, url: str, name: str) -> None:
+    """By SAMP; TOPCAT replies when it has read the table."""
+    reply = script.ask(script.find("topcat"), TABLE, {"url": url, "table-id": url, "name": name})
+    assert reply["samp.status"] == "samp.ok", reply
+    until(lambda: name in topcat.tables(), f"table {name} in TOPCAT")
+
+
+def act(topcat: Topcat, action: str) -> str:
+    """Opens the activation window of the current table and chooses an action; the title of the window."""
+    window = topcat.window(ACTIONS)
+    topcat.wait("click", CONTROL, ACTIONS)
+    topcat.wait("choose", window, action)
+    return window
+
+
+@pytest.mark.parametrize("form", ["votable", "votable/td", "votable/b2"])
+def test_topcat_loads_tap_results_in_every_serialisation(
+    live: str, topcat: Topcat, script: Program, form: str
+) -> None:
+    url = tap(live, "SELECT TOP 7 * FROM doppel.spectra ORDER BY ssa_pubdid", RESPONSEFORMAT=form)
+    send(script, topcat, url, form.replace("/", " as "))
+    assert topcat.rows() == 7
+    assert str(read(url)["ssa_pubdid"][0]) in topcat.cells()
+
+
+@pytest.mark.parametrize("kind", ["ssa", "tap"])
+def test_l35_topcat_invokes_the_similar_service_through_its_activation_window(
+    live: str, topcat: Topcat, script: Program, kind: str
+) -> None:
+    query = "SELECT TOP 3 ssa_pubdid, teff_pred FROM doppel.optical ORDER BY ssa_pubdid"
+    url = {
+        "ssa": ssa(live, MAXREC="3", SPACE="optical:physics", TEFF_PRED="4000/9000"),
+        "tap": tap(live, query),
+    }[kind]
+    send(script, topcat, url, f"{kind} to invoke")
+    before = len(topcat.tables())
+    actions = act(topcat, "Invoke Service")
+    topcat.wait("choose", actions, "Similar spectra", "Cutout")
+    topcat.wait("choose", actions, "Load Table", "Report URL")
+    topcat.wait("fill", actions, "TOP", "6")
+    topcat.wait("click", actions, INVOKE)
+    until(lambda: len(topcat.tables()) > before, "table of neighbours in TOPCAT")
+    did = str(read(url)[0][{"ssa": "ssa_pubDID", "tap": "ssa_pubdid"}[kind]])
+    expected = read(f"{live}/similar_to?{urlencode({'ID': did, 'TOP': 6})}")
+    assert topcat.rows() == 6
+    cells = topcat.cells()
+    assert [cell for cell in cells if cell in set(expected["ssa_pubDID"])] == list(expected["ssa_pubDID"])
+    assert any("OK" in text for text in topcat.wait("texts", actions))
+
+
+def test_topcat_shows_the_links_of_a_row(live: str, topcat: Topcat, script: Program) -> None:
+    send(script, topcat, ssa(live, MAXREC="2"), "ssa with links")
+    actions = act(topcat, "View Datalink Table")
+    topcat.wait("click", actions, INVOKE)
+    until(lambda: any("View Datalink" in title for title in topcat.do("titles")), "window of links")
+    shown = topcat.wait("texts", "View Datalink Table")
+    assert {"#this", "#preview", "#cutout"} <= set(shown)
+
+
+def test_m02_a_row_that_topcat_sends_comes_back_as_its_neighbours(
+    live: str, topcat: Topcat, script: Program, tmp_path: Path
+) -> None:
+    url = tap(live, "SELECT TOP 3 ssa_pubdid FROM doppel.optical ORDER BY ssa_pubdid")
+    with doppel_samp(live, topcat.lockfile, tmp_path / "log", "-k", "5"):
+        script.find("Doppel")
+        send(script, topcat, url, "tap to point at")
+        before = len(topcat.tables())
+        actions = act(topcat, "Send row index")
+        topcat.wait("click", actions, INVOKE)
+        until(lambda: len(topcat.tables()) > before, "answer to a highlighted row")
+        did = str(read(url)["ssa_pubdid"][0])
+        assert f"Likes of {did.rpartition('?')[2]}" in topcat.tables()
+        assert topcat.rows() == 5

@@ -11,13 +11,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from encoder import decode
+from encoder.decode import Decoder
 from encoder.front import Coefficients, Front
 from encoder.neighbours import Reference
 from encoder.prepare import Float32, Grid, Prepared
 from encoder.recipe import Recipe
 from encoder.spectrum import Bool, Float64
 
-NETWORK, BASIS, REFERENCE, RECIPE = "encoder.onnx", "basis.npz", "reference.npz", "recipe.json"
+NETWORK, RECIPE = "encoder.onnx", "recipe.json"
+BASIS, REFERENCE, DECODER = "basis.npz", "reference.npz", "decoder.npz"
 LOGARITHMIC = frozenset({"teff"})  # labels whose node holds log10 of the value
 LEVELS = ("68", "90")
 
@@ -39,18 +42,21 @@ class Encoded:
 class Encoder:
     """A model opened from its directory; safe to share between threads."""
 
-    def __init__(self, recipe: Recipe, front: Front, reference: Reference, network: bytes) -> None:
-        self.recipe, self.front, self.reference = recipe, front, reference
+    def __init__(
+        self, recipe: Recipe, front: Front, reference: Reference, decoder: Decoder, network: bytes
+    ) -> None:
+        self.recipe, self.front, self.reference, self.decoder = recipe, front, reference, decoder
         self.grid = Grid(recipe.grid)
         self._network = network
 
     @classmethod
     def open(cls, directory: Path) -> Encoder:
-        """The model in `directory` (recipe.json, basis.npz, reference.npz, encoder.onnx)."""
+        """The model in `directory` (recipe.json, basis.npz, reference.npz, decoder.npz, encoder.onnx)."""
         return cls(
             Recipe.read(directory / RECIPE),
             Front.of(read_arrays(directory / BASIS)),
             Reference.of_arrays(read_arrays(directory / REFERENCE)),
+            Decoder.of_arrays(read_arrays(directory / DECODER)),
             (directory / NETWORK).read_bytes(),
         )
 
@@ -71,6 +77,27 @@ class Encoder:
         labels = self._labels(vectors, found.residual, distance <= self.reference.farthest)
         anomaly = self.reference.percentile(distance, found.residual)
         return Encoded(vectors, sigmas, *labels, anomaly)
+
+    def fitted(self, prepared: Sequence[Prepared]) -> Float32:
+        """What the model's components hold of each spectrum (N, P), to be drawn over `Prepared.flux`.
+
+        In the units, with the continuum and at the velocity of the spectrum, also in its gaps; NaN where it
+        has no continuum above zero. What is missing from it, the model does not see.
+        """
+        found = self.front(prepared)
+        return decode.fitted(self.front, prepared, found.values, found.velocity)
+
+    def reconstruct(self, vectors: Float32) -> Float32:
+        """Flux over continuum (N, P) on `self.grid`, at rest, that goes with vectors (N, n_latent)."""
+        return decode.flux_of(self.front, self.decoder.coefficients(vectors))
+
+    def traverse(self, latent: str, steps: Sequence[float]) -> Float32:
+        """Flux over continuum (S, P), at rest, as one latent goes `steps` (S,) of its spreads from the mean.
+
+        The other latents follow as they do among the training spectra. Raises KeyError for an unknown latent.
+        """
+        at = {one.name: number for number, one in enumerate(self.recipe.latents)}[latent]
+        return decode.flux_of(self.front, self.decoder.along(at, np.asarray(steps, dtype=np.float64)))
 
     def _labels(
         self, vectors: Float32, residual: Float64, known: Bool

@@ -12,7 +12,7 @@ import numpy as np
 from encoder.evaluate.report import card, write_report
 from encoder.evaluate.retrieval import FOLDS, Archive
 from encoder.front import Coefficients, Front, Shape, stacked
-from encoder.infer import BASIS, NETWORK, RECIPE, REFERENCE, features
+from encoder.infer import BASIS, DECODER, NETWORK, RECIPE, REFERENCE, features
 from encoder.model_config import ModelConfig
 from encoder.neighbours import Reference
 from encoder.prepare import Prepared
@@ -20,6 +20,7 @@ from encoder.recipe import Recipe
 from encoder.spectrum import Facts, Float64, Int64
 from encoder.training import linear
 from encoder.training.checkpoint import Arrays, Progress, Steps, digest_of, write_arrays
+from encoder.training.decoder import fit_decoder
 from encoder.training.describe import latents_of, presets_of
 from encoder.training.export import onnx_bytes
 from encoder.training.heads import Head, fit_head, known_labels, label_targets
@@ -168,6 +169,7 @@ def _write(
     directory.mkdir(parents=True, exist_ok=True)
     write_arrays(directory / BASIS, front.arrays())
     write_arrays(directory / REFERENCE, Reference.of(vectors, found.residual[chosen]).arrays())
+    write_arrays(directory / DECODER, fit_decoder(vectors, found.values[chosen]).arrays())
     network = onnx_bytes(head)
     (directory / NETWORK).write_bytes(network)
     weights = hashlib.sha256(network + (directory / BASIS).read_bytes()).hexdigest()

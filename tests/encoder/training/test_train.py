@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from encoder.decode import flux_of
 from encoder.infer import Encoder, features
 from encoder.model_config import ModelConfig
 from encoder.recipe import Recipe
@@ -104,6 +105,32 @@ def test_an_odd_spectrum_is_an_anomaly_without_labels(model: Path) -> None:
     assert encoded.anomaly[1] > 99 > encoded.anomaly[0]
     assert np.isnan(encoded.labels[1]).all()
     assert np.isfinite(encoded.labels[0]).all()
+
+
+def test_a_model_shows_what_it_sees(model: Path) -> None:
+    """The fit follows the spectrum with its velocity and brightness; a vector gives it back, less exactly."""
+    encoder = Encoder.open(model)
+    fast = next(n for n, one in enumerate(FACTS) if one.labels["rv"] > 80)
+    fit = encoder.fitted([PREPARED[fast]])[0]
+    left = (PREPARED[fast].flux - fit)[8:-8]
+    assert fit.shape == (768,)
+    assert left.std() < 0.5 * PREPARED[fast].flux.std()
+    assert (
+        np.corrcoef(PREPARED[fast].flux, fit)[0, 1] > np.corrcoef(PREPARED[fast].flux, np.roll(fit, 2))[0, 1]
+    )
+    shown = encoder.reconstruct(encoder.encode(PREPARED).vectors)
+    exact = flux_of(encoder.front, encoder.front(PREPARED).values)
+    assert np.mean((shown - exact) ** 2) < 0.5 * np.mean((exact - exact.mean(axis=0)) ** 2)
+
+
+def test_a_walk_along_a_latent_starts_from_the_mean_and_goes_straight(model: Path) -> None:
+    encoder = Encoder.open(model)
+    below, mean, above = encoder.traverse("z00", [-2.0, 0.0, 2.0])
+    np.testing.assert_allclose(mean, (below + above) / 2, atol=1e-5)
+    assert np.abs(above - below).max() > 0.02
+    assert np.abs(np.diff(encoder.traverse(encoder.recipe.latents[-1].name, [0.0, 1.0]), axis=0)).max() < 1e-6
+    with pytest.raises(KeyError, match="z99"):
+        encoder.traverse("z99", [0.0])
 
 
 def test_equal_input_makes_equal_files(model: Path, tmp_path: Path) -> None:

@@ -294,7 +294,7 @@ def interface(
     if version:
         found.set("version", version)
     if result:
-        found.extend([E("queryType", "GET"), E("queryType", "POST"), E("resultType", result)])
+        found.extend([E("queryType", "GET"), E("resultType", result)])  # pyvo warns of a second
     found.extend(parameter_element(one) for one in parameters)
     return found
 

@@ -35,7 +35,7 @@ TEXT = re.compile("[\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]*")  # w
 LISTS = frozenset({"ListIdentifiers", "ListRecords", "ListSets"})
 SELECTIVE = frozenset({"from", "until", "set"})
 
-E = ElementMaker(namespace=OAI, nsmap={None: OAI, "xsi": XSI})
+E = ElementMaker(namespace=OAI, nsmap={"oai": OAI, "xsi": XSI})  # records have elements without namespace
 
 
 class OaiError(Exception):

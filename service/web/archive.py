@@ -14,7 +14,7 @@ from encoder.recipe import GridSpec
 from encoder.spectrum import Spectrum
 from index.release import Model, OpenRelease
 from service.errors import NotFoundFault, UsageFault
-from service.protocols.constraints import MODEL, SPECTRA, call, column, literal
+from service.protocols.constraints import MODEL, SPECTRA, column
 from service.protocols.spectra import (
     NEAR,
     Likeness,
@@ -26,6 +26,7 @@ from service.protocols.spectra import (
     parsed_space,
     table,
 )
+from service.query.build import call, literal
 from service.query.run import Question, answer
 from service.web.entries import COLUMNS, Entry, entry
 from service.web.search import Around, Named

@@ -15,6 +15,7 @@ from starlette.responses import PlainTextResponse, Response
 PLACES = {  # name in the URL: package, file in it
     "page.css": ("service.web", "static/page.css"),
     "plots.js": ("service.web", "static/plots.js"),
+    "samp.js": ("service.web", "static/samp.js"),
     "icon.svg": ("service.web", "static/icon.svg"),
     "plotly.min.js": ("plotly", "package_data/plotly.min.js"),
 }

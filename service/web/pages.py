@@ -22,6 +22,7 @@ from service.web.archive import MAX_HITS, UPLOAD, Archive
 from service.web.curves import draw
 from service.web.elsewhere import Question, ways
 from service.web.entries import Entry
+from service.web.samp import Offer
 from service.web.search import Around, Identifier, Named, Search, read_search
 
 HEADINGS = {404: "Not found", 400: "This can not be answered", 413: "Too large"}
@@ -182,6 +183,7 @@ def neighbours_page(archive: Archive, site: Site, ask: Ask) -> str:
     drawn = [(one.did, one.label) for one in (chosen, *likes.nearest)]
     plot = draw(likes.grid, drawn, archive.spectrum)
     question = Question(chosen.did, ask.k, likes.space)
+    offer = Offer(question, (chosen, *likes.nearest), site.path)
     context = {
         "ask": ask,
         "chosen": chosen,
@@ -192,6 +194,7 @@ def neighbours_page(archive: Archive, site: Site, ask: Ask) -> str:
         "undrawn": plot.undrawn,
         "caption": likes.caption,
         "elsewhere": ways(question, site.base) if likes.nearest else [],
+        "offer": offer.as_json() if likes.nearest else None,
         "link": partial(ask.address, site.path),
     }
     return render("neighbours.html", site, context)

@@ -31,7 +31,7 @@ class Decoder:
 
     def along(self, latent: int, steps: Float64) -> Float64:
         """Coefficients (S, K) where one latent lies `steps` (S,) of its spreads from the mean."""
-        return self.usual + steps[:, None] * self.single[latent]
+        return np.asarray(self.usual + steps[:, None] * self.single[latent])
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """All that this decoder is, to be kept in one .npz."""

@@ -24,6 +24,7 @@ from importlib.metadata import version
 from itertools import accumulate
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -291,26 +292,80 @@ def _trained(
     steps: Path,
     progress: Progress,
 ) -> None:
-    """Only here the index meets the trainer, which needs torch; the service does not."""
-    try:
-        from encoder.training.train import TrainingError, train
-    except ModuleNotFoundError as error:
-        raise BuildError(f"training needs {error.name}: pip install 'doppel[encoder]'") from error
-    seen = _seen(shards)
-    usable = _places(shards, model.name).tolist()
-    wanted = [place for place in _reasons(shards, model.name) if _wanted(model, seen[place].facts)]
-    try:
+    """Only here and in `evaluate` the index meets the trainer, which needs torch; the service does not."""
+    with _training(model):
+        from encoder.training.train import train
+
         train(
             model,
             prepared,
-            [seen[place].facts for place in usable],
+            _facts(model, shards),
             directory=directory,
             workdir=steps,
             progress=lambda what: progress(f"train {model.name}: {what}", 0, 0),
-            missing=[seen[place].facts for place in wanted],
+            missing=_missing(model, shards),
         )
+
+
+@contextmanager
+def _training(model: ModelConfig) -> Iterator[None]:
+    """What may be wrong with training, as a BuildError."""
+    try:
+        from encoder.training.train import TrainingError
+    except ModuleNotFoundError as error:
+        raise BuildError(f"training needs {error.name}: pip install 'doppel[encoder]'") from error
+    try:
+        yield
     except TrainingError as error:
         raise BuildError(f"model {model.name}: {error}") from error
+
+
+def _facts(model: ModelConfig, shards: Sequence[Shard]) -> list[Facts]:
+    seen = _seen(shards)
+    return [seen[place].facts for place in _places(shards, model.name).tolist()]
+
+
+def _missing(model: ModelConfig, shards: Sequence[Shard]) -> list[Facts]:
+    """Spectra that the model should hold and that its grid does not suit."""
+    seen = _seen(shards)
+    return [seen[place].facts for place in _reasons(shards, model.name) if _wanted(model, seen[place].facts)]
+
+
+def evaluate(
+    plan: BuildPlan, names: Sequence[str] = (), progress: Progress = lambda step, done, total: None
+) -> dict[str, dict[str, Any]]:
+    """Figures of models (all, or those of these names) beside the baselines, by five folds, per model.
+
+    Spectra that can not be read or embedded count as misses. Steps are kept, as those of a build are.
+    """
+    with _Work.locked(plan.work) as work:
+        entries = list_entries(plan)
+        shards = [one.shard for one in _read(plan, entries, work, progress)]
+        _require_spectra(shards)
+        refused = {(one.collection, one.spectrum_id) for shard in shards for one in shard.refused}
+        facts = [entry.facts for listed in entries.values() for entry in listed]
+        unread = [one for one in facts if (one.collection, one.spectrum_id) in refused]
+        return {
+            model.name: _evaluated(model, shards, unread, work.path("folds", model.name), progress)
+            for model in plan.models
+            if not names or model.name in names
+        }
+
+
+def _evaluated(
+    model: ModelConfig, shards: Sequence[Shard], unread: Sequence[Facts], steps: Path, progress: Progress
+) -> dict[str, Any]:
+    with _training(model):
+        from encoder.training import folds
+
+        return folds.evaluate(
+            model,
+            [one for shard in shards for one in shard.models[model.name].prepared],
+            _facts(model, shards),
+            workdir=steps,
+            progress=lambda what: progress(f"evaluate {model.name}: {what}", 0, 0),
+            missing=[*_missing(model, shards), *(one for one in unread if _wanted(model, one))],
+        )
 
 
 def _wanted(model: ModelConfig, facts: Facts) -> bool:
@@ -380,7 +435,7 @@ def _release(
         collections=[asdict(config) for config in plan.collections],
         base=plan.base,
     )
-    releases = Releases(plan.releases)
+    releases = Releases(plan.releases, plan.database)
     release = releases.write(content)
     releases.publish(release)
     progress("release", 1, 1)

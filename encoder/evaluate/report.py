@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from encoder.recipe import Recipe
 
 HOW = "five folds by object; components and templates were found on all spectra, without names or labels"
+HEADINGS = {"raw": "raw cosine", "pca": "PCA-16", "lda": "whitened PCA+LDA"}
 UNITS = {"teff": "K", "logg": "dex", "feh": "dex"}
 
 
@@ -79,3 +80,58 @@ def _rows(report: Mapping[str, Any]) -> list[tuple[str, str]]:
     velocity = report["velocity"]
     rows.append(("velocity", f"found in {velocity['found']:.0%}, error {velocity['error_kms']:.1f} km/s"))
     return rows
+
+
+def comparison(result: Mapping[str, Any]) -> str:
+    """Markdown of what `encoder.training.folds.evaluate` found: a line per measure, a column per model."""
+    rows, paired = result["rows"], result["paired"]
+    measures = list(dict.fromkeys(name for figures in rows.values() for name in figures))
+    lines = [
+        f"## {result['model']}: {result['spectra']} spectra, {result['missing']} missing ones as misses, "
+        f"{result['folds']} folds by object",
+        "",
+        _line("measure", [HEADINGS.get(kind, kind) for kind in rows]),
+        "|---" * (len(rows) + 1) + "|",
+    ]
+    for name in measures:
+        found = {kind: figures.get(name) for kind, figures in rows.items()}
+        if name == "nodes":
+            collections = dict.fromkeys(key for one in found.values() if one for key in one)
+            for key in collections:
+                lines.append(_line(f"nodes {key}", [_cell((one or {}).get(key)) for one in found.values()]))
+        elif name != "libraries":
+            lines.append(_line(_named(name, found), [_cell(one) for one in found.values()]))
+    for name in ("cross", "mixed"):
+        gains = [_gain(paired.get(kind, {}).get(name)) for kind in rows]
+        lines.append(_line(f"{name} MRR, less that of whitened PCA+LDA, paired", gains))
+    return "\n".join([*lines, ""])
+
+
+def _line(name: str, cells: Sequence[str]) -> str:
+    return f"| {name} | {' | '.join(cells)} |"
+
+
+def _named(name: str, found: Mapping[str, Any]) -> str:
+    """A measure with its unit, or with the size of its test."""
+    some = max(found.values(), key=lambda one: len(one) if isinstance(one, Mapping) else 0)
+    if not isinstance(some, Mapping):
+        return name
+    if "queries" in some:
+        return f"{name}: MRR, recall@1 ({some['queries']} searches of {some['objects']} objects)"
+    return f"{name}: {', '.join(f'{label} {UNITS.get(label)}' for label in some)}"
+
+
+def _cell(found: Any) -> str:
+    if found is None:
+        return ""
+    if not isinstance(found, Mapping):
+        return f"{found:.2f}"
+    if "mrr" in found:
+        return f"{found['mrr']:.3f} ± {found['mrr_error']:.3f}, {found['recall_1']:.2f}"
+    if "queries" in found:
+        return "none"
+    return " / ".join(f"{error:.3g}" for error in found.values())
+
+
+def _gain(found: Mapping[str, float] | None) -> str:
+    return f"{found['difference']:+.3f} ± {found['error']:.3f}" if found else ""

@@ -142,10 +142,20 @@ def test_encode_gives_the_vectors_that_the_release_has(
 
 
 def test_evaluate_shows_the_cards(config_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["evaluate", "optical", "--config", str(config_path)]) == 0
+    assert main(["evaluate", "optical", "--published", "--config", str(config_path)]) == 0
     assert "cross" in capsys.readouterr().out
     assert main(["evaluate", "nope", "--config", str(config_path)]) == 1
     assert "there are: optical, halpha" in capsys.readouterr().err
+
+
+def test_evaluate_compares_models_and_baselines_by_five_folds(
+    config_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["evaluate", "halpha", "--config", str(config_path)]) == 0
+    table = capsys.readouterr().out
+    assert "| measure | raw cosine | PCA-16 | whitened PCA+LDA | linear |" in table
+    assert "| cross: MRR, recall@1" in table
+    assert "paired" in table
 
 
 def test_the_reference_of_the_configuration_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

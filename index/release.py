@@ -29,7 +29,9 @@ from registry_metadata.columns import Table, from_json
 
 if TYPE_CHECKING:
     from encoder.infer import Encoder
+    from index.engines.postgres import PostgresEngine
 
+CATALOGUE = "catalogue.duckdb"
 CURRENT = "current"
 HISTORY = "published.txt"  # release ids in the order of publishing, for rollback
 INCOMING = ".incoming-"
@@ -40,10 +42,10 @@ class ReleaseError(Exception):
 
 
 class Releases:
-    """The releases below one directory."""
+    """The releases below one directory; the published ones are in the PostgreSQL `database` too."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, root: Path, database: str = "") -> None:
+        self.root, self.database = root, database
 
     def list(self) -> Sequence[str]:
         """Ids of all releases, the oldest first."""
@@ -73,6 +75,7 @@ class Releases:
         """Points `current` to the release by one rename."""
         self.path(release)
         with self._lock():
+            self._load(release)
             self._switch(release)
             self._write_history([*self._history(), release])
 
@@ -88,6 +91,7 @@ class Releases:
             ]
             if not earlier:
                 raise ReleaseError(f"no release was published before {now}")
+            self._load(history[earlier[-1]])
             self._switch(history[earlier[-1]])
             self._write_history(history[: earlier[-1] + 1])
             return history[earlier[-1]]
@@ -108,6 +112,15 @@ class Releases:
             finally:
                 shutil.rmtree(directory, ignore_errors=True)
         return release
+
+    def _load(self, release: str) -> None:
+        """Brings the tables into the database before the release is the published one."""
+        if self.database:
+            from index.engines.postgres_load import PostgresReleases
+
+            loaded, tables = PostgresReleases(self.database), _tables(self.root / release)
+            loaded.load(release, self.root / release / CATALOGUE, tables)
+            loaded.publish(release, tables)
 
     def _take_in(self, directory: Path, release: str) -> None:
         target = self.root / release
@@ -157,6 +170,20 @@ def _sync(directory: Path) -> None:
         os.close(descriptor)
 
 
+def _tables(path: Path) -> Sequence[Table]:
+    """What the release in this directory publishes."""
+    return from_json((path / "tables.json").read_text(encoding="utf-8"))
+
+
+def _engine(path: Path, names: Sequence[str], limits: EngineLimits) -> DuckDBEngine | PostgresEngine:
+    """Where the tables of the release in this directory are read."""
+    if not limits.database:
+        return DuckDBEngine(path / CATALOGUE, limits)
+    from index.engines.postgres_load import PostgresReleases
+
+    return PostgresReleases(limits.database).engine(path.name, names)
+
+
 class Model:
     """One model of an open release; index and network are opened when first asked for."""
 
@@ -194,13 +221,11 @@ class OpenRelease:
         self.path = path
         self.manifest = manifest.Manifest.read(path)
         self.id = self.manifest.release
-        self.tables: Mapping[str, Table] = {
-            table.name: table for table in from_json((path / "tables.json").read_text(encoding="utf-8"))
-        }
+        self.tables: Mapping[str, Table] = {table.name: table for table in _tables(path)}
         self.models: Mapping[str, Model] = {
             table.model: Model(path, table.model) for table in self.tables.values() if table.model
         }
-        self.engine = DuckDBEngine(path / "catalogue.duckdb", limits)
+        self.engine = _engine(path, list(self.tables), limits)
         self._dids = self._all_dids()
         self._rows = {did: row for row, did in enumerate(self._dids)}
 
@@ -250,11 +275,9 @@ class OpenRelease:
         sql = (
             "SELECT f.row_number, f.facts, s.ssa_specstart, s.ssa_specend FROM release.internal.facts AS f"
             " JOIN release.doppel.spectra AS s USING (row_number)"
-            " WHERE f.row_number IN (SELECT unnest(?::BIGINT[]))"
+            " WHERE f.row_number IN (SELECT unnest(CAST(? AS BIGINT[])))"
         )
-        found = zip(
-            *(column.to_pylist() for column in self.engine.table(sql, [list(rows)]).columns), strict=True
-        )
+        found = self.engine.rows(sql, [list(rows)])
         known = {row: (Facts(**json.loads(facts)), low, high) for row, facts, low, high in found}
         return [known[row] for row in rows]
 

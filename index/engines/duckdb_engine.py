@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
 import duckdb
 import pyarrow as pa
@@ -21,7 +22,7 @@ class EngineError(Exception):
     """The engine refused or failed; the message is the engine's own and meant for the log."""
 
 
-class EngineTimeout(EngineError):  # noqa: N818 (a word of the contract)
+class EngineTimeout(EngineError):
     """The statement ran longer than it was allowed to."""
 
 
@@ -31,6 +32,7 @@ class EngineLimits:
 
     memory: str = "2GB"
     threads: int = 2
+    database: str = ""  # the PostgreSQL database with the tables; empty: they are in the release's own file
 
 
 DEFAULT_LIMITS = EngineLimits()
@@ -81,6 +83,27 @@ class DuckDBEngine:
             with _told(expired, timeout):
                 reader = cursor.sql(sql, params=list(params)).to_arrow_reader(BATCH_ROWS)
             yield pa.RecordBatchReader.from_batches(reader.schema, _batches(reader, expired, timeout))
+        finally:
+            expired.cancel()
+            cursor.close()
+
+    def rows(
+        self,
+        sql: str,
+        params: Sequence[object] = (),
+        tables: Mapping[str, pa.Table] | None = None,
+        timeout: float | None = None,
+    ) -> list[tuple[Any, ...]]:
+        """A short answer, whole, as Python values: at half the cost of a stream. Fails as `run` does."""
+        cursor = self._database.cursor()
+        expired = WATCHDOG.watch(cursor.interrupt, timeout)
+        if (register := STOPPER.get()) is not None:
+            register(expired.expire)
+        try:
+            for name, table in (tables or {}).items():
+                cursor.register(name, table)
+            with _told(expired, timeout):
+                return cursor.execute(sql, list(params)).fetchall()
         finally:
             expired.cancel()
             cursor.close()

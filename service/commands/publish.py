@@ -15,7 +15,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    releases = Releases(configured(arguments).releases)
+    config = configured(arguments)
+    releases = Releases(config.releases, config.index.database)
     if problems := releases.verify(arguments.release):
         print(f"doppel publish: {arguments.release} is damaged: {problems[0]}", file=sys.stderr)
         return 1

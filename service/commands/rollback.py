@@ -13,6 +13,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    release = Releases(configured(arguments).releases).rollback()
+    config = configured(arguments)
+    release = Releases(config.releases, config.index.database).rollback()
     answer(arguments, f"published release {release}, as before", {"release": release})
     return 0

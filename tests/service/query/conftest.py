@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from index.engines.duckdb_engine import EngineLimits
 from index.release import OpenRelease, Releases
 from tests import synthetic
 
@@ -15,8 +16,12 @@ REFERENCE = "ivo://doppel.example/first?syn-0001"
 OUTSIDE = "ivo://doppel.example/second?syn-0010"  # covers too little: no embedding
 
 
-@pytest.fixture(scope="session")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenRelease]:
+@pytest.fixture(scope="session", params=["duckdb", "pgvector", "q3c"])
+def archive(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[OpenRelease]:
+    """The same archive on the embedded engine and on two PostgreSQL servers."""
+    database = request.getfixturevalue(f"{request.param}_server") if request.param != "duckdb" else ""
     root = tmp_path_factory.mktemp("query")
     content = synthetic.content(root / "trained")
     optical, halpha = content.models
@@ -24,8 +29,8 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenRelease]:
         halpha.embeddings, vectors=np.round(halpha.embeddings.vectors / 1.5).astype(np.float32) * 1.5
     )
     content = replace(content, models=[optical, replace(halpha, embeddings=coarse)])
-    releases = Releases(root / "releases")
+    releases = Releases(root / "releases", database)
     releases.publish(releases.write(content))
-    opened = OpenRelease.open(releases.current())
+    opened = OpenRelease.open(releases.current(), EngineLimits(database=database))
     yield opened
     opened.close()

@@ -1,0 +1,100 @@
+-- What the query path's SQL calls and PostgreSQL has not, or has with another meaning. In one place, so that the
+-- planner can put it into the query: each body is one expression.
+CREATE SCHEMA IF NOT EXISTS adql;
+
+-- Numbers: outside its domain a function is NaN or infinite (as IEEE 754 has it), not an error.
+CREATE OR REPLACE FUNCTION adql.sqrt(x float8) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT CASE WHEN x < 0 THEN 'NaN'::float8 ELSE pg_catalog.sqrt(x) END $$;
+CREATE OR REPLACE FUNCTION adql.ln(x float8) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT CASE WHEN x < 0 THEN 'NaN'::float8 WHEN x = 0 THEN '-Infinity'::float8 ELSE pg_catalog.ln(x) END $$;
+CREATE OR REPLACE FUNCTION adql.log10(x float8) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT CASE WHEN x < 0 THEN 'NaN'::float8 WHEN x = 0 THEN '-Infinity'::float8 ELSE pg_catalog.log(x) END $$;
+CREATE OR REPLACE FUNCTION adql.exp(x float8) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT CASE WHEN x > 709.782712893384 THEN 'Infinity'::float8 WHEN x < -745.133219101941 THEN 0
+                      ELSE pg_catalog.exp(x) END $$;
+CREATE OR REPLACE FUNCTION adql.power(x float8, y float8) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT CASE WHEN x < 0 AND y <> floor(y) AND y NOT IN ('Infinity', '-Infinity') THEN 'NaN'::float8
+                      WHEN x = 0 AND y < 0 THEN 'Infinity'::float8
+                      WHEN x NOT IN (0, 1, -1, 'Infinity', '-Infinity', 'NaN') AND y NOT IN ('Infinity', '-Infinity', 'NaN')
+                           AND y * pg_catalog.ln(abs(x)) > 709.782712893384
+                           THEN CASE WHEN x < 0 AND y - 2 * floor(y / 2) = 1 THEN '-Infinity'::float8 ELSE 'Infinity'::float8 END
+                      WHEN x NOT IN (0, 1, -1, 'Infinity', '-Infinity', 'NaN') AND y NOT IN ('Infinity', '-Infinity', 'NaN')
+                           AND y * pg_catalog.ln(abs(x)) < -745.133219101941 THEN 0
+                      ELSE pg_catalog.power(x, y) END $$;
+CREATE OR REPLACE FUNCTION adql.acos(x float8) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT CASE WHEN x BETWEEN -1 AND 1 THEN pg_catalog.acos(x) WHEN x IS NULL THEN NULL ELSE 'NaN'::float8 END $$;
+CREATE OR REPLACE FUNCTION adql.asin(x float8) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT CASE WHEN x BETWEEN -1 AND 1 THEN pg_catalog.asin(x) WHEN x IS NULL THEN NULL ELSE 'NaN'::float8 END $$;
+CREATE OR REPLACE FUNCTION adql.divide(x float8, y float8) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT CASE WHEN y <> 0 THEN x / y WHEN x = 0 OR x = 'NaN' THEN 'NaN'::float8 WHEN y IS NULL THEN NULL
+                      ELSE x * 'Infinity'::float8 END $$;
+CREATE OR REPLACE FUNCTION adql.cot(x float8) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT adql.divide(1, pg_catalog.tan(x)) $$;
+CREATE OR REPLACE FUNCTION adql.fmod(x float8, y float8) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT CASE WHEN y = 0 THEN 'NaN'::float8 WHEN x < 0 THEN -greatest(0, -x - abs(y) * floor(-x / abs(y)))
+                      ELSE greatest(0, x - abs(y) * floor(x / abs(y))) END $$;
+CREATE OR REPLACE FUNCTION adql.modulo(x float8, y float8) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT adql.fmod(x, y) $$;
+CREATE OR REPLACE FUNCTION adql.modulo(x smallint, y smallint) RETURNS smallint LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT x % y $$;
+CREATE OR REPLACE FUNCTION adql.modulo(x integer, y integer) RETURNS integer LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT x % y $$;
+CREATE OR REPLACE FUNCTION adql.modulo(x bigint, y bigint) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT x % y $$;
+
+-- Halves are rounded away from zero; places may be negative.
+CREATE OR REPLACE FUNCTION adql.round(x float8) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT CASE WHEN abs(x) < 4503599627370496 THEN sign(x) * floor(abs(x) + 0.5) ELSE x END $$;
+CREATE OR REPLACE FUNCTION adql.round(x float8, places bigint) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT CASE WHEN places > 300 THEN x WHEN places < -300 THEN 0
+                      WHEN places >= 0 THEN adql.round(x * 10.0::float8 ^ places) / 10.0::float8 ^ places
+                      ELSE adql.round(x / 10.0::float8 ^ -places) * 10.0::float8 ^ -places END $$;
+CREATE OR REPLACE FUNCTION adql.trunc(x float8) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT pg_catalog.trunc(x) $$;
+CREATE OR REPLACE FUNCTION adql.trunc(x float8, places bigint) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT CASE WHEN places > 300 THEN x WHEN places < -300 THEN 0
+                      WHEN places >= 0 THEN pg_catalog.trunc(x * 10.0::float8 ^ places) / 10.0::float8 ^ places
+                      ELSE pg_catalog.trunc(x / 10.0::float8 ^ -places) * 10.0::float8 ^ -places END $$;
+CREATE OR REPLACE FUNCTION adql.hash53(x bigint) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT (hashint8extended(x, 2718) & 9007199254740991)::float8 $$;
+
+-- Text
+CREATE OR REPLACE FUNCTION adql.to_text(x float8) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT CASE WHEN x IN ('Infinity', '-Infinity', 'NaN') THEN left(lower(x::text), CASE WHEN x < 0 THEN 4 ELSE 3 END)
+                      ELSE regexp_replace(x::text, '^(-?[0-9]+)$', '\1.0') END $$;
+CREATE OR REPLACE FUNCTION adql.to_text(x real) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT CASE WHEN x IN ('Infinity', '-Infinity', 'NaN') THEN left(lower(x::text), CASE WHEN x < 0 THEN 4 ELSE 3 END)
+                      ELSE regexp_replace(x::text, '^(-?[0-9]+)$', '\1.0') END $$;
+CREATE OR REPLACE FUNCTION adql.to_text(x bigint) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT x::text $$;
+CREATE OR REPLACE FUNCTION adql.to_text(x integer) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT x::text $$;
+CREATE OR REPLACE FUNCTION adql.to_text(x smallint) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT x::text $$;
+CREATE OR REPLACE FUNCTION adql.to_text(x boolean) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT x::text $$;
+CREATE OR REPLACE FUNCTION adql.to_text(x text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT x $$;
+CREATE OR REPLACE FUNCTION adql.to_text(x timestamp) RETURNS text LANGUAGE sql STABLE PARALLEL SAFE
+    AS $$ SELECT x::text $$;
+CREATE OR REPLACE FUNCTION adql.regexp_escape(x text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT regexp_replace(x, '([^[:alnum:]_])', '\\\1', 'g') $$;
+CREATE OR REPLACE FUNCTION adql.regexp_matches(x text, pattern text) RETURNS boolean LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT x ~ pattern $$;
+CREATE OR REPLACE FUNCTION adql.epoch_us(x timestamp) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT (extract(epoch FROM x) * 1000000)::bigint $$;
+
+-- Arrays
+CREATE OR REPLACE FUNCTION adql.element(x anyarray, place bigint) RETURNS anyelement LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT x[place::integer] $$;
+CREATE OR REPLACE FUNCTION adql.slice(x anyarray, low bigint, high bigint) RETURNS anyarray LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT x[low::integer:high::integer] $$;
+CREATE OR REPLACE FUNCTION adql.len(x anyarray) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT cardinality(x)::bigint $$;
+CREATE OR REPLACE FUNCTION adql.list_contains(x anycompatiblearray, item anycompatible) RETURNS boolean
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT coalesce(item = ANY(x), false) $$;
+CREATE OR REPLACE FUNCTION adql.list_distinct(x anyarray) RETURNS anyarray LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT ARRAY(SELECT DISTINCT e FROM unnest(x) AS e WHERE e IS NOT NULL) $$;
+CREATE OR REPLACE FUNCTION adql.array_distance(x float8[], y float8[]) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT CASE WHEN x IS NULL OR y IS NULL THEN NULL
+                      ELSE (SELECT pg_catalog.sqrt(sum((a - b) * (a - b))) FROM unnest(x, y) AS e(a, b)) END $$;

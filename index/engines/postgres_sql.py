@@ -1,0 +1,294 @@
+"""DuckDB's SQL, which the query path writes, as PostgreSQL's: read into a tree, checked and written anew.
+
+What both spell alike is kept; functions that PostgreSQL lacks or means otherwise are those of its schema
+`adql`, which postgres_functions.sql makes. A function that is not listed here is refused.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+
+from sqlglot import exp, parser
+from sqlglot.dialects.duckdb import DuckDB
+from sqlglot.dialects.postgres import Postgres
+from sqlglot.errors import SqlglotError
+from sqlglot.generators.postgres import PostgresGenerator
+from sqlglot.parsers.duckdb import DuckDBParser
+
+from index.engines.duckdb_engine import EngineError
+
+ALIKE = frozenset(
+    (
+        "abs", "atan", "atan2", "avg", "ceil", "coalesce", "cos", "count", "degrees", "floor",
+        "greatest", "least", "left", "lower", "max", "min", "pi", "radians", "random", "replace",
+        "rpad", "sin", "string_agg", "tan", "unnest", "upper",
+    )
+)  # fmt: skip
+OURS = frozenset(
+    (
+        "acos", "array_distance", "asin", "cot", "epoch_us", "exp", "fmod", "len", "list_contains",
+        "list_distinct", "ln", "log10", "power", "regexp_escape", "regexp_matches", "round", "sqrt",
+        "trunc",
+    )
+)  # fmt: skip
+OTHER_NAMES = {"pow": "power", "list": "array_agg", "string_split": "string_to_array"}
+
+
+class _Reader(DuckDB):
+    """DuckDB's grammar whose functions stay calls by name: what they mean is said here."""
+
+    class Parser(DuckDBParser):
+        FUNCTIONS: ClassVar[dict[str, Any]] = {}
+        FUNCTION_PARSERS: ClassVar[dict[str, Any]] = {"CAST": parser.Parser.FUNCTION_PARSERS["CAST"]}
+        NO_PAREN_FUNCTIONS: ClassVar[dict[Any, Any]] = {}
+
+
+class _Writer(Postgres):
+    class Generator(PostgresGenerator):
+        TRANSFORMS: ClassVar[dict[Any, Any]] = {
+            **PostgresGenerator.TRANSFORMS,
+            exp.IntDiv: lambda self, node: self.binary(node, "/"),
+        }
+
+
+READER, WRITER = _Reader(), _Writer()
+
+
+def postgres_sql(sql: str, params: Sequence[object], tables: Mapping[str, str]) -> str:
+    """One statement with its values written in as typed literals, since COPY takes no parameters.
+
+    `tables` says where `schema.table` of the release lies; EngineError where a name is not known.
+    """
+    try:
+        tree = READER.parse(sql)[0]
+        rewritten = _Rewriter(params, tables).tree(tree)
+        return WRITER.generate(rewritten, normalize_functions=False, comments=False)
+    except SqlglotError as error:
+        raise EngineError(f"not understood: {error}") from error
+    except RecursionError:
+        raise EngineError("the statement is nested too deeply") from None
+
+
+class _Rewriter:
+    def __init__(self, params: Sequence[object], tables: Mapping[str, str]) -> None:
+        self.params, self.tables = params, tables
+        self.places = -1  # of parameters without a number
+        self.aliases = 0
+
+    def tree(self, tree: Any) -> Any:
+        """Children before their parents; without recursion, since sums of polygons nest deeply."""
+        nodes = list(tree.dfs())
+        for node in nodes:
+            if isinstance(node, exp.Placeholder) and node.this is None:
+                self.places += 1
+                node.set("this", str(self.places + 1))
+        root = tree
+        for node in reversed(nodes):
+            rewrite = REWRITES.get(type(node))
+            if rewrite is None:
+                continue
+            parent, key, index = node.parent, node.arg_key, node.index
+            new = rewrite(self, node)
+            if new is node:
+                continue
+            if parent is None:
+                root = new
+            else:
+                parent.set(key, new, index)
+        return root
+
+    def alias(self) -> str:
+        self.aliases += 1
+        return f"x{self.aliases}"
+
+    # --- values ---
+
+    def parameter(self, node: Any) -> exp.Expr:
+        return literal(self.params[int(node.name) - 1])
+
+    def number(self, node: Any) -> Any:
+        """Fractions are doubles, as everywhere; PostgreSQL would make decimals of them."""
+        if node.is_string or node.name.isdigit():
+            return node
+        return double(node)
+
+    def table(self, node: Any) -> Any:
+        if node.catalog != "release":
+            return node
+        place = self.tables.get(f"{node.db}.{node.name}")
+        if place is None:
+            raise EngineError(f"no table {node.db}.{node.name} in this release")
+        alias = node.args.get("alias")
+        return exp.Table(this=exp.Var(this=place), alias=alias, joins=node.args.get("joins"))
+
+    def subquery(self, node: Any) -> Any:
+        """In FROM, a query needs a name before PostgreSQL 16."""
+        if (
+            isinstance(node.parent, exp.From | exp.Join)
+            and isinstance(node.this, exp.Query)
+            and not node.alias
+        ):
+            node.set("alias", exp.TableAlias(this=exp.to_identifier(self.alias())))
+        return node
+
+    # --- operators ---
+
+    def cast(self, node: Any) -> Any:
+        return ours("to_text", node.this) if node.to.this in exp.DataType.TEXT_TYPES else node
+
+    def quotient(self, node: Any) -> Any:
+        """By a number that we write, division is safe; by others, zero gives no error but infinity."""
+        if is_ours(node.expression):
+            return exp.Div(this=double(node.this), expression=node.expression, typed=True, safe=False)
+        return ours("divide", node.this, node.expression)
+
+    def remainder(self, node: Any) -> Any:
+        whole = isinstance(node.expression, exp.Literal) and node.expression.name.isdigit()
+        return node if whole else ours("modulo", bare(node.this), bare(node.expression))
+
+    def element(self, node: Any) -> Any:
+        """Subscripts are calls, so that none is shifted on the way; the reader counts literals from 0."""
+        place = node.expressions[0]
+        if isinstance(place, exp.Slice):
+            return ours("slice", node.this, place.this, place.expression)
+        if isinstance(place, exp.Literal):
+            place = exp.Literal.number(int(place.name) + 1)
+        return ours("element", node.this, place)
+
+    def pattern(self, node: Any) -> Any:
+        """A backslash means itself (ADQL has no escape character)."""
+        return exp.Escape(this=node, expression=exp.Literal.string(""))
+
+    def shifted(self, node: Any) -> Any:
+        if isinstance(node.this, exp.Anonymous) and node.this.name == "adql.hash":
+            return ours("hash53", *node.this.expressions)
+        return node
+
+    # --- calls ---
+
+    def call(self, node: Any) -> Any:
+        name = node.name.lower()
+        name = OTHER_NAMES.get(name, name)
+        if (special := CALLS.get(name)) is not None:
+            return special(self, node)
+        if name in ("sqrt", "asin") and is_ours(node.expressions[0]):
+            return exp.Anonymous(this=name, expressions=node.expressions)  # of geometry: within its domain
+        if name in OURS:
+            return ours(name, *node.expressions)
+        if name not in ALIKE and name not in OTHER_NAMES.values():
+            raise EngineError(f"no function {name} on PostgreSQL")
+        return exp.Anonymous(this=name, expressions=node.expressions)
+
+    def total(self, node: Any) -> Any:
+        """Whole numbers add up to a BIGINT."""
+        call = exp.Anonymous(this="sum", expressions=node.expressions)
+        summed = node.expressions[0]
+        summed = summed.expressions[0] if isinstance(summed, exp.Distinct) else summed
+        if isinstance(summed, exp.Cast) and summed.to.is_type("double"):
+            return call
+        return exp.cast(call, "bigint")
+
+    def numbers(self, node: Any) -> Any:
+        """range(a, b) → the numbers from a to b - 1."""
+        low, high = node.expressions
+        last, alias = exp.Sub(this=high, expression=exp.Literal.number(1)), exp.to_identifier(self.alias())
+        series = exp.Anonymous(this="generate_series", expressions=[low, last])
+        source = exp.Table(this=series, alias=exp.TableAlias(this=alias))
+        return exp.Array(expressions=[exp.select(exp.Column(this=alias.copy())).from_(source)])
+
+    def transformed(self, node: Any) -> Any:
+        values, change = node.expressions
+        return self.listed(values, change, change.this, None)
+
+    def filtered(self, node: Any) -> Any:
+        values, condition = node.expressions
+        return self.listed(values, condition, condition.expressions[0].copy(), condition.this)
+
+    def listed(self, values: Any, function: Any, item: Any, condition: Any) -> exp.Expr:
+        """ARRAY(SELECT item FROM unnest(values) WHERE condition), in the order of the values."""
+        alias, place = self.alias(), self.alias()
+        columns = [function.expressions[0].copy(), exp.to_identifier(place)]
+        source = exp.Unnest(
+            expressions=[values],
+            alias=exp.TableAlias(this=exp.to_identifier(alias), columns=columns),
+            offset=True,
+        )
+        query = exp.select(item, copy=False).from_(source, copy=False)
+        if condition is not None:
+            query = query.where(condition, copy=False)
+        return exp.Array(expressions=[query.order_by(exp.column(place), copy=False)])
+
+    def exclusive(self, node: Any) -> Any:
+        left, right = node.expressions
+        return exp.Paren(this=exp.BitwiseXor(this=exp.paren(left), expression=exp.paren(right)))
+
+    def hashed(self, node: Any) -> Any:
+        return ours("hash", *node.expressions)
+
+
+def literal(value: object) -> exp.Expr:
+    """A value as a literal of its type."""
+    match value:
+        case None:
+            return exp.Null()
+        case bool():
+            return exp.Boolean(this=value)
+        case int():
+            kind = "int" if -(2**31) <= value < 2**31 else "bigint"
+            return exp.cast(exp.Literal.string(str(value)), kind)
+        case float():
+            return exp.cast(exp.Literal.string(repr(value) if math.isfinite(value) else str(value)), "double")
+        case str() if "\0" in value:
+            raise EngineError("Invalid Error: a text holds the character 0")
+        case str():
+            return exp.cast(exp.Literal.string(value), "text")
+        case list() | tuple() if all(isinstance(item, int) for item in value):
+            return exp.Literal.string("{" + ",".join(map(str, value)) + "}")
+    raise EngineError(f"a parameter of the type {type(value).__name__} is not known")
+
+
+def ours(name: str, *arguments: Any) -> exp.Expr:
+    return exp.Anonymous(this=f"adql.{name}", expressions=list(arguments))
+
+
+def double(node: Any) -> exp.Expr:
+    return exp.cast(node, "double", copy=False)
+
+
+def bare(node: Any) -> Any:
+    return node.this if isinstance(node, exp.Paren) else node
+
+
+def is_ours(node: Any) -> bool:
+    """Whether it begins with a number that is not zero; the client's numbers are parameters."""
+    while isinstance(node, exp.Mul | exp.Paren):
+        node = node.this
+    if isinstance(node, exp.Cast) and isinstance(node.this, exp.Literal) and not node.this.is_string:
+        node = node.this
+    return isinstance(node, exp.Literal) and not node.is_string and float(node.name) != 0
+
+
+CALLS: Mapping[str, Callable[[_Rewriter, Any], Any]] = {
+    "sum": _Rewriter.total,
+    "range": _Rewriter.numbers,
+    "list_transform": _Rewriter.transformed,
+    "list_filter": _Rewriter.filtered,
+    "xor": _Rewriter.exclusive,
+    "hash": _Rewriter.hashed,
+}
+REWRITES: Mapping[type[exp.Expr], Callable[[_Rewriter, Any], Any]] = {
+    exp.Placeholder: _Rewriter.parameter,
+    exp.Literal: _Rewriter.number,
+    exp.Table: _Rewriter.table,
+    exp.Subquery: _Rewriter.subquery,
+    exp.Cast: _Rewriter.cast,
+    exp.Div: _Rewriter.quotient,
+    exp.Mod: _Rewriter.remainder,
+    exp.Bracket: _Rewriter.element,
+    exp.Like: _Rewriter.pattern,
+    exp.ILike: _Rewriter.pattern,
+    exp.BitwiseRightShift: _Rewriter.shifted,
+    exp.Anonymous: _Rewriter.call,
+}

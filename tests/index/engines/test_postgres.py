@@ -1,0 +1,170 @@
+"""The server engine as such: uploads, time, cancelling, reading only; releases and their views."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from index.engines.duckdb_engine import EngineError, EngineLimits, EngineTimeout
+from index.engines.postgres import PostgresEngine, connect
+from index.engines.postgres_load import PostgresReleases
+from index.engines.postgres_sql import postgres_sql
+from index.engines.watchdog import STOPPER
+from index.release import OpenRelease, ReleaseError, Releases
+from tests import pg, synthetic
+
+ENDLESS = "SELECT count(*) AS n FROM release.doppel.spectra AS a, release.doppel.spectra AS b, " + ", ".join(
+    f"release.doppel.spectra AS c{n}" for n in range(6)
+)
+
+
+@pytest.fixture(scope="module")
+def releases(pgvector_server: str, tmp_path_factory: pytest.TempPathFactory) -> Releases:
+    """Two releases, the second with other rows; both have been published."""
+    root = tmp_path_factory.mktemp("postgres")
+    releases = Releases(root / "releases", pg.database(pgvector_server, "releases"))
+    for number, n_rows in enumerate((40, 30)):
+        releases.publish(releases.write(synthetic.content(root / f"trained{number}", n_rows)))
+    return releases
+
+
+@pytest.fixture(scope="module")
+def engine(releases: Releases) -> Iterator[PostgresEngine]:
+    limits = EngineLimits(database=releases.database)
+    with OpenRelease.open(releases.current(), limits).engine as engine:
+        assert isinstance(engine, PostgresEngine)
+        yield engine
+
+
+def test_an_upload_is_seen_by_its_statement_alone(engine: PostgresEngine) -> None:
+    upload = pa.table(
+        {"a": [1, 2, 3], "t": ["x", None, "é"], "p": pa.array([[1.0, 2.0]] * 3, pa.list_(pa.float64(), 2))}
+    )
+    sql = 'SELECT a, t, p FROM "Mine" WHERE a >= $1 ORDER BY a'
+    with engine.run(sql, [2], {"Mine": upload}) as reader:
+        assert reader.read_all().to_pylist() == [
+            {"a": 2, "t": None, "p": [1.0, 2.0]},
+            {"a": 3, "t": "é", "p": [1.0, 2.0]},
+        ]
+    with pytest.raises(EngineError, match="Mine"), engine.run(sql, [2]):
+        pass
+
+
+def test_a_statement_that_runs_too_long_is_cancelled(engine: PostgresEngine) -> None:
+    with pytest.raises(EngineTimeout), engine.run(ENDLESS, timeout=0.3) as reader:
+        reader.read_all()
+    assert engine.rows("SELECT 1 AS one FROM release.doppel.models LIMIT 1") == [(1,)]
+
+
+def test_an_aborted_job_ends_its_statement_on_the_server(engine: PostgresEngine) -> None:
+    token = STOPPER.set(lambda stop: threading.Timer(0.2, stop).start())
+    try:
+        with pytest.raises(EngineTimeout), engine.run(ENDLESS) as reader:
+            reader.read_all()
+    finally:
+        STOPPER.reset(token)
+
+
+def test_a_reader_that_is_left_does_not_spoil_the_connection(engine: PostgresEngine) -> None:
+    many = pa.table({"i": pa.array(range(1_000_000))})
+    with engine.run("SELECT i FROM many", tables={"many": many}) as reader:
+        assert next(reader).num_rows
+    assert engine.rows("SELECT 1 AS one FROM release.doppel.models LIMIT 1") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "SELECT pg_sleep(1)",
+        "SELECT pg_read_file('/etc/passwd')",
+        "SELECT * FROM release.pg_catalog.pg_authid",
+        "SELECT currval('x')",
+    ],
+)
+def test_a_function_or_table_that_is_not_known_is_refused(engine: PostgresEngine, sql: str) -> None:
+    with pytest.raises(EngineError, match=r"no function|no table"), engine.run(sql):
+        pass
+
+
+@pytest.mark.parametrize("sql", ["DELETE FROM release.doppel.models", "DROP TABLE release.doppel.models"])
+def test_nothing_is_written(engine: PostgresEngine, sql: str) -> None:
+    with pytest.raises(EngineError), engine.run(sql) as reader:
+        reader.read_all()
+
+
+@pytest.mark.parametrize("text", ["it's", "\\", "a\\'; DROP TABLE x; --", "$1", "%s", "é\n$$"])
+def test_a_text_comes_back_as_it_went(engine: PostgresEngine, text: str) -> None:
+    found = engine.rows("SELECT $1 AS a FROM release.doppel.models LIMIT 1", [text])
+    assert found == [(text,)]
+
+
+def test_a_text_with_the_character_0_is_refused() -> None:
+    with pytest.raises(EngineError, match="character 0"):
+        postgres_sql("SELECT $1", ["a\0b"], {})
+
+
+@pytest.mark.parametrize(
+    ("sql", "params", "expected"),
+    [
+        ("SELECT fmod($1, 360.0)", [1.5], 
+         "SELECT adql.fmod(CAST('1.5' AS DOUBLE PRECISION), CAST(360.0 AS DOUBLE PRECISION))"),
+        ("SELECT a // 2, a % 2, a % b", [], "SELECT a / 2, a % 2, adql.modulo(a, b)"),
+        ("SELECT a LIKE 'x'", [], "SELECT a LIKE 'x' ESCAPE ''"),
+        ("SELECT x[1], x[$1]", [3], "SELECT adql.element(x, 1), adql.element(x, CAST('3' AS INT))"),
+        ("SELECT * FROM (SELECT 1)", [], "SELECT * FROM (SELECT 1) AS x1"),
+    ],
+)  # fmt: skip
+def test_duckdbs_words_become_postgresqls(sql: str, params: list[object], expected: str) -> None:
+    assert postgres_sql(sql, params, {}) == expected
+
+
+def test_views_show_the_published_release_and_go_back_with_it(releases: Releases) -> None:
+    def count() -> int:
+        connection = connect(releases.database)
+        with connection, connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM doppel.spectra")
+            ((found,),) = cursor.fetchall()
+            return int(found)
+
+    loaded = PostgresReleases(releases.database)
+    latest = releases.current().name
+    assert (count(), loaded.current()) == (30, latest)
+    assert set(releases.list()) <= set(loaded.list())
+    earlier = releases.rollback()
+    assert (count(), loaded.current()) == (40, earlier)
+    releases.publish(latest)
+    assert count() == 30
+
+
+def test_a_published_release_is_not_dropped_and_another_one_is(releases: Releases) -> None:
+    loaded = PostgresReleases(releases.database)
+    with pytest.raises(EngineError, match="is published"):
+        loaded.drop(releases.current().name)
+    other = next(name for name in releases.list() if name != releases.current().name)
+    loaded.drop(other)
+    assert other not in loaded.list()
+    with pytest.raises(EngineError, match="doppel publish brings it there"):
+        OpenRelease.open(releases.path(other), EngineLimits(database=releases.database))
+
+
+def test_a_schema_of_somebody_else_is_left_alone(q3c_server: str, tmp_path: Path) -> None:
+    database = pg.database(q3c_server, "theirs")
+    with connect(database) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE SCHEMA ivoa CREATE TABLE obscore (theirs int)")
+        connection.commit()
+    releases = Releases(tmp_path / "releases", database)
+    release = releases.write(synthetic.content(tmp_path / "trained", 20))
+    with pytest.raises(EngineError, match="schema ivoa that is not ours"):
+        releases.publish(release)
+    with pytest.raises(ReleaseError, match="no release is published"):
+        releases.current()
+
+
+def test_a_server_that_is_not_there_is_told_without_the_password() -> None:
+    with pytest.raises(EngineError, match="cannot reach PostgreSQL") as told:
+        connect("postgresql://doppel:secret@127.0.0.1:1/none")
+    assert "secret" not in str(told.value)

@@ -27,6 +27,10 @@ class Column:
     did: bool = False  # holds publisher DIDs: links and similarity hang on it
     url: bool = False  # stored below the service's base URL ("/datalink/links?ID=…")
 
+    def __hash__(self) -> int:
+        """By what mostly differs: columns are keys of what is written of them, in every answer."""
+        return hash((self.name, self.datatype, self.ucd))
+
     def renamed(self, name: str) -> Column:
         return replace(self, name=name)
 

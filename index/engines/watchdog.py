@@ -51,7 +51,8 @@ class Watchdog:
             with self._wake:
                 heapq.heappush(self._deadlines, (time.monotonic() + timeout, next(self._numbers), watch))
                 self._start()
-                self._wake.notify()
+                if self._deadlines[0][2] is watch:  # others need not wake the thread
+                    self._wake.notify()
         return watch
 
     def _start(self) -> None:

@@ -30,6 +30,10 @@ class Format:
     error: str = "votable"  # the form of an error document: votable, json or text
     description: str = ""
 
+    @property
+    def tabledata(self) -> bool:
+        return self.name in ("votable", "votable-td")
+
 
 def votable(serialization: Serialization) -> Writer:
     def write(

@@ -18,6 +18,8 @@ from sqlglot import exp
 from registry_metadata.columns import Column, Table
 from service.errors import UsageFault
 from service.protocols.dali import Interval, Params, choose_word, finite, iso, mjd, number, position
+from service.query import build
+from service.query.build import both, call, either, literal
 
 DEFAULT_SIZE = 1.0  # degrees, diameter
 MAX_VALUES = 1000
@@ -109,7 +111,15 @@ class Identifier:
     value: str
 
 
-Condition = Cone | Overlap | Within | Words | Moments | Identifier
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """The column is one of these identifiers."""
+
+    column: str
+    values: tuple[str, ...]
+
+
+Condition = Cone | Overlap | Within | Words | Moments | Identifier | Listed
 Reader = Callable[[str, str], Interval]  # name and word → first and last value that the word stands for
 
 
@@ -300,7 +310,7 @@ def parameter_columns(table: Table) -> Iterator[Column]:
 def _columns(params: Params, table: Table | None, *, of_model: bool) -> Iterator[Condition]:
     for column in parameter_columns(table) if table else ():
         name = column.name.upper()
-        text = params.one(name)
+        text = params.one(name) if name in params.values else None
         if text is None:
             continue
         if column.datatype in ("char", "unicodeChar"):
@@ -358,68 +368,66 @@ SPECTRA, MODEL = "s", "m"  # correlation names of doppel.spectra and of the mode
 
 def where(found: Iterable[Condition]) -> exp.Expr | None:
     """All conditions together; None where there are none."""
-    trees = [_tree(condition) for condition in found]
-    return exp.and_(*trees) if trees else None
+    return both(map(_tree, found))
 
 
 def column(name: str, table: str = SPECTRA) -> exp.Column:
-    return exp.column(exp.to_identifier(name, quoted=True), exp.to_identifier(table))
-
-
-def literal(value: float | str) -> exp.Expr:
-    """A string or a number as ADQL writes it; a negative number is a negation there."""
-    if isinstance(value, str):
-        return exp.Literal.string(value)
-    bare = exp.Literal.number(repr(abs(value)))
-    return exp.Neg(this=bare) if value < 0 else bare
-
-
-def call(name: str, *arguments: exp.Expr) -> exp.Anonymous:
-    return exp.Anonymous(this=name, expressions=list(arguments))
+    return build.column(name, table)
 
 
 def _tree(condition: Condition) -> exp.Expr:
     match condition:
         case Cone(ra, dec, radius):
-            centre = call("POINT", column("ra"), column("dec"))
-            area = call("CIRCLE", literal(ra), literal(dec), literal(radius))
-            return exp.EQ(this=literal(1), expression=call("CONTAINS", centre, area))
+            return build.cone(column("ra"), column("dec"), (ra, dec), radius)
         case Overlap():
             return _overlap(condition)
         case Within(name, intervals, of_model):
-            value = column(name, MODEL if of_model else SPECTRA)
-            return exp.or_(*(_between(value, *interval) for interval in intervals))
+            table = MODEL if of_model else SPECTRA
+            return one(_between(name, table, *interval) for interval in intervals)
         case Words():
-            return exp.or_(*(_like(condition, pattern) for pattern in condition.patterns))
+            return one(_like(condition, pattern) for pattern in condition.patterns)
         case Moments(name, intervals):
-            return exp.or_(*(_between(column(name), *iso_interval(interval)) for interval in intervals))
+            return one(_between(name, SPECTRA, *iso_interval(interval)) for interval in intervals)
         case Identifier(name, value):
-            spellings = sorted({value, value.replace(" ", "+")})
-            return exp.In(this=column(name), expressions=[literal(spelling) for spelling in spellings])
+            return build.one_of(column(name), sorted({value, value.replace(" ", "+")}))
+        case Listed(name, values):
+            return build.one_of(column(name), values)
 
 
-def _between(value: exp.Expr, low: float | str | None, high: float | str | None) -> exp.Expr:
-    """`value` from `low` to `high`; what is open on both sides only must not be NULL."""
-    parts: list[exp.Expr] = []
+def one(conditions: Iterable[exp.Expr]) -> exp.Expr:
+    """At least one of them holds; there is one."""
+    found = either(conditions)
+    if found is None:
+        raise ValueError("a list of conditions is empty")
+    return found
+
+
+def _between(name: str, table: str, low: float | str | None, high: float | str | None) -> exp.Expr:
+    """The column's value from `low` to `high`; what is open on both sides only must not be NULL."""
+    ends: list[exp.Expr] = []
     if low is not None and low != -math.inf:
-        parts.append(exp.GTE(this=value.copy(), expression=literal(low)))
+        ends.append(exp.GTE(this=column(name, table), expression=literal(low)))
     if high is not None and high != math.inf:
-        parts.append(exp.LTE(this=value.copy(), expression=literal(high)))
-    return exp.and_(*parts) if parts else exp.Not(this=exp.Is(this=value.copy(), expression=exp.Null()))
+        ends.append(exp.LTE(this=column(name, table), expression=literal(high)))
+    return both(ends) or known(column(name, table))
+
+
+def known(value: exp.Expr) -> exp.Expr:
+    return exp.Not(this=exp.Paren(this=build.is_null(value)))
 
 
 def _overlap(condition: Overlap) -> exp.Expr:
-    plain = exp.or_(*(_meets(condition, interval) for interval in condition.intervals))
     if not condition.source_frame:
-        return plain
-    frame, rest = column("wave_frame"), literal("rest")
-    moved = exp.or_(*(_meets(condition, interval, _stretch()) for interval in condition.intervals))
-    elsewhere = exp.or_(
-        exp.NEQ(this=frame, expression=rest), exp.Is(this=frame.copy(), expression=exp.Null())
+        return one(_meets(condition, interval) for interval in condition.intervals)
+    at_rest = both(
+        (
+            build.equals(column("wave_frame"), "rest"),
+            one(_meets(condition, interval) for interval in condition.intervals),
+        )
     )
-    return exp.or_(
-        exp.and_(exp.EQ(this=frame.copy(), expression=rest.copy()), plain), exp.and_(elsewhere, moved)
-    )
+    elsewhere = either((build.differs(column("wave_frame"), "rest"), build.is_null(column("wave_frame"))))
+    moved = both((elsewhere, one(_meets(condition, i, stretched=True) for i in condition.intervals)))
+    return one(part for part in (at_rest, moved) if part is not None)
 
 
 def _stretch() -> exp.Expr:
@@ -428,26 +436,25 @@ def _stretch() -> exp.Expr:
     return exp.Paren(this=exp.Add(this=literal(1.0), expression=redshift))
 
 
-def _meets(condition: Overlap, interval: Interval, stretch: exp.Expr | None = None) -> exp.Expr:
+def _meets(condition: Overlap, interval: Interval, *, stretched: bool = False) -> exp.Expr:
     """The spectrum begins before the interval ends and ends after it begins."""
-    parts: list[exp.Expr] = []
+    ends: list[exp.Expr] = []
     for name, compare, end in ((condition.low, exp.LTE, interval[1]), (condition.high, exp.GTE, interval[0])):
         if math.isfinite(end):
             limit = literal(end)
-            if stretch is not None:
-                limit = exp.Mul(this=limit, expression=stretch.copy())
-            parts.append(compare(this=column(name), expression=limit))
-    known = exp.Not(this=exp.Is(this=column(condition.low), expression=exp.Null()))
-    return exp.and_(*(parts or [known]))
+            if stretched:
+                limit = exp.Mul(this=limit, expression=_stretch())
+            ends.append(compare(this=column(name), expression=limit))
+    return both(ends) or known(column(condition.low))
 
 
 def _like(condition: Words, pattern: str) -> exp.Expr:
     """Equal in any letter case, or like the pattern; for names also in the catalogue's own normal form."""
     text = column(condition.column)
     if "*" in pattern or "?" in pattern:
-        return exp.ILike(this=text, expression=literal(pattern.replace("*", "%").replace("?", "_")))
-    same = exp.EQ(this=call("LOWER", text), expression=literal(pattern.lower()))
+        return build.like(text, pattern.replace("*", "%").replace("?", "_"))
+    same = build.equals(call("LOWER", text), pattern.lower())
     if condition.key is None:
         return same
     key = re.sub(r"[\s_]+", "", pattern).upper()
-    return exp.or_(same, exp.EQ(this=column(condition.key), expression=literal(key)))
+    return one((same, build.equals(column(condition.key), key)))

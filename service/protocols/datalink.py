@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from urllib.parse import quote
 
-import pyarrow as pa
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -16,12 +15,14 @@ from encoder.spectrum import Facts
 from index.release import OpenRelease
 from registry_metadata.columns import Column
 from service.errors import ServiceFault, UsageFault
+from service.formats.lines import write_lines
 from service.formats.spectrum import CSV, FITS, VOTABLE
 from service.formats.stream import Info, Rows
-from service.formats.votable import InputParam, ServiceDescriptor, error_document, write_votable
+from service.formats.votable import InputParam, ServiceDescriptor, error_document, escape
 from service.protocols.dali import Interval, MediaType, Params, request_params
 from service.protocols.descriptors import DATALINK, DATALINK_TYPE, SODA, identifier, similar, soda_params
 from service.protocols.products import ORIGINAL, product_url
+from service.protocols.ready import described
 from service.respond import Document, respond
 
 SIMILAR = "http://doppel.example/rdf/similarity#similar"  # the same on every installation, for ever
@@ -46,6 +47,7 @@ COLUMNS = (
     _text("link_auth", "meta.code", "Whether it needs authentication"),
     Column("link_authorized", "boolean", ucd="meta.code", description="Whether the caller may have it"),
 )
+NAMES = ("id", *(column.name for column in COLUMNS[1:]))  # of Link's attributes, by column
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,15 +83,15 @@ def find_links(release: OpenRelease, ids: Sequence[str], base_url: str, uri: str
         return Links((), this_service(base_url))
     rows = release.rows_of(ids[:MAX_IDS])
     held = [row for row in rows if row is not None]
-    described = dict(zip(held, release.described(held), strict=True))
+    known = dict(zip(held, described(release, held), strict=True))
     links: list[Link] = []
     services: list[ServiceDescriptor] = []
     for number, (did, row) in enumerate(zip(ids, rows, strict=False), 1):
         if row is None:
             links.append(unknown(did))
             continue
-        facts, low, high = described[row]
-        services.append(cutout_service(facts.publisher_did, (low, high), base_url, f"cutout_{number}"))
+        facts, band = known[row].facts, (known[row].em_min, known[row].em_max)
+        services.append(cutout_service(facts.publisher_did, band, base_url, f"cutout_{number}"))
         links += spectrum_links(facts, did, base_url, services[-1].id, uri)
     if services:
         services.append(similar(base_url, "ID", release))
@@ -216,22 +218,28 @@ def media_type(text: str | None) -> str:
 
 
 def as_rows(found: Links) -> Rows:
-    names = [column.name for column in COLUMNS]
-    cells = {name: [getattr(link, "id" if name == "ID" else name) for link in found.rows] for name in names}
-    types = {"content_length": pa.int64(), "link_authorized": pa.bool_()}
-    batch = pa.RecordBatch.from_arrays(
-        [pa.array(values, types.get(name, pa.string())) for name, values in cells.items()], names
-    )
-    infos = (Info("standardID", DATALINK),)
+    """What the document says besides its rows."""
     return Rows(
         COLUMNS,
-        iter([batch]),
-        infos,
+        iter(()),
+        (Info("standardID", DATALINK),),
         lambda: found.cut,
         "links",
         "What there is for the spectra",
         f"the limit of {MAX_IDS} identifiers at once; ask again for the others",
     )
+
+
+def line(link: Link) -> str:
+    """The cells of a row of TABLEDATA."""
+    values = (getattr(link, name) for name in NAMES)
+    return "<TD>" + "</TD><TD>".join("" if value is None else cell(value) for value in values) + "</TD>"
+
+
+def cell(value: str | int | bool) -> str:
+    if isinstance(value, bool):
+        return "T" if value else "F"
+    return escape(value) if isinstance(value, str) else str(value)
 
 
 def document(release: OpenRelease, params: Params, base_url: str, uri: str = SIMILAR) -> Document:
@@ -240,8 +248,7 @@ def document(release: OpenRelease, params: Params, base_url: str, uri: str = SIM
         raise UsageFault(f"REQUEST is not known here: {params.one('REQUEST')}; only getLinks is")
     told = media_type(params.one("RESPONSEFORMAT"))
     found = find_links(release, params.all("ID"), base_url, uri)
-    chunks = write_votable(as_rows(found), serialization="TABLEDATA", descriptors=found.descriptors)
-    return Document(told, chunks)
+    return Document(told, write_lines(as_rows(found), map(line, found.rows), found.descriptors))
 
 
 async def get_links(request: Request) -> Response:

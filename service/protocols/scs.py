@@ -17,10 +17,12 @@ from service.errors import UsageFault
 from service.formats.choose import Format, choose_format
 from service.formats.stream import Info, Rows
 from service.limits import Limits
-from service.protocols.constraints import SPECTRA, call, column, literal
+from service.protocols.constraints import SPECTRA, column
 from service.protocols.dali import Params, finite, position, request_params
 from service.protocols.descriptors import descriptors
-from service.protocols.spectra import TABLE, table
+from service.protocols.spectra import TABLE
+from service.query import build
+from service.query.build import call, literal
 from service.query.run import Question, answer
 from service.respond import Document, respond
 
@@ -61,10 +63,12 @@ def tree(release: OpenRelease, asked: ConeQuery) -> exp.Select:
     known = release.tables[TABLE].columns
     wanted = [c for c in known if asked.verbosity > 1 or c.name in BRIEF]
     separation = call("DISTANCE", column(RA), column(DEC), literal(asked.ra), literal(asked.dec))
-    schema, _, name = TABLE.partition(".")
-    inside = exp.LTE(this=separation.copy(), expression=literal(asked.radius))
-    query = exp.select(*(column(c.name) for c in wanted)).from_(table(schema, name, SPECTRA))
-    return query.where(inside).order_by(separation, column(DID))
+    return build.select(
+        [column(c.name) for c in wanted],
+        build.table(TABLE, SPECTRA),
+        where=build.at_most(separation, asked.radius),
+        order_by=[build.ascending(separation.copy()), build.ascending(column(DID))],
+    )
 
 
 def told(known: Column) -> Column:

@@ -32,6 +32,7 @@ from service.protocols.dali import (
 )
 from service.protocols.descriptors import SODA
 from service.protocols.products import file_name
+from service.protocols.ready import described
 
 Circle = tuple[float, float, float]
 Polygon = tuple[float, ...]
@@ -243,7 +244,8 @@ def cutout(release: OpenRelease, wanted: Wanted, publisher: str) -> tuple[bytes,
     if row is None:
         raise NotFoundFault(f"ID: no spectrum has the identifier {wanted.id}")
     try:
-        spectrum = release.spectrum(row)
+        facts = described(release, [row])[0].facts
+        spectrum = release.collections[facts.collection].load(facts)
     except RefusedSpectrum as reason:
         raise NotFoundFault(f"ID: {wanted.id} cannot be read: {reason}") from reason
     part = processed(spectrum, wanted)

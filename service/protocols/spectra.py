@@ -7,7 +7,9 @@ the same question as `ORDER BY latent_distance(…), ssa_pubdid` in ADQL.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pyarrow as pa
@@ -19,17 +21,9 @@ from index.metric import Metric
 from index.release import Model, OpenRelease
 from registry_metadata.columns import Column
 from service.errors import UsageFault
-from service.protocols.constraints import (
-    MODEL,
-    SPECTRA,
-    Condition,
-    Cone,
-    Within,
-    call,
-    column,
-    literal,
-    where,
-)
+from service.protocols.constraints import MODEL, SPECTRA, Condition, Cone, Within, column, where
+from service.query import build
+from service.query.build import call, literal
 
 Uploads = Callable[[OpenRelease, str], Mapping[str, NDArray[np.float32]]]  # upload:<token> → vectors by model
 
@@ -175,35 +169,47 @@ def ssa_columns(release: OpenRelease) -> tuple[Column, ...]:
 
 def tree(release: OpenRelease, wanted: Wanted) -> exp.Select:
     """The question as ADQL's tree, with SSA's names for the columns."""
-    selected = [alias(column(known.name), known.ssa or known.name) for known in ssa_columns(release)]
+    return question(wanted, [build.alias(column(c.name), c.ssa or c.name) for c in ssa_columns(release)])
+
+
+def short_tree(wanted: Wanted) -> exp.Select:
+    """The same question with the identifiers alone, and what they are ranked by."""
+    return question(wanted, [column("ssa_pubdid")])
+
+
+def question(wanted: Wanted, selected: list[exp.Expr]) -> exp.Select:
+    """The tree with these columns, then distance or separation where rows are ranked by it."""
     order = [ascending(column("ssa_pubdid"))]
     conditions = where(wanted.conditions)
     if wanted.likeness:
-        selected.append(alias(wanted.likeness.distance(), NEAR))
-        order.insert(0, ascending(exp.column(exp.to_identifier(NEAR, quoted=True))))
-        others = exp.NEQ(this=column("ssa_pubdid"), expression=literal(wanted.likeness.reference))
-        conditions = exp.and_(conditions, others) if conditions else others
+        selected.append(build.alias(wanted.likeness.distance(), NEAR))
+        order.insert(0, ascending(build.column(NEAR)))
+        others = build.differs(column("ssa_pubdid"), wanted.likeness.reference)
+        conditions = build.both((conditions, others))
     if centre := wanted.centre:
         place = call("DISTANCE", column("ra"), column("dec"), literal(centre.ra), literal(centre.dec))
-        selected.append(alias(place, PLACE))
-        order.insert(0, ascending(exp.column(exp.to_identifier(PLACE, quoted=True))))
-    query = exp.select(*selected).from_(table("doppel", "spectra", SPECTRA))
+        selected.append(build.alias(place, PLACE))
+        order.insert(0, ascending(build.column(PLACE)))
+    joins = []
     if wanted.model and any(isinstance(c, Within) and c.of_model for c in wanted.conditions):
-        same = exp.EQ(this=column("ssa_pubdid", MODEL), expression=column("ssa_pubdid"))
-        query = query.join(table("doppel", wanted.model.name, MODEL), on=same)
-    if conditions is not None:
-        query = query.where(conditions)
-    query.set("order", exp.Order(expressions=order))
-    return query if wanted.top is None else query.limit(exp.Literal.number(wanted.top))
+        same = build.equals(column("ssa_pubdid", MODEL), column("ssa_pubdid"))
+        joins = [build.join(table("doppel", wanted.model.name, MODEL), same)]
+    return build.select(
+        selected,
+        table("doppel", "spectra", SPECTRA),
+        joins=joins,
+        where=conditions,
+        order_by=order,
+        top=wanted.top,
+    )
 
 
 def table(schema: str, name: str, known_as: str) -> exp.Table:
-    correlation = exp.TableAlias(this=exp.to_identifier(known_as))
-    return exp.Table(this=exp.to_identifier(name), db=exp.to_identifier(schema), alias=correlation)
+    return build.table(f"{schema}.{name}", known_as)
 
 
 def alias(value: exp.Expr, name: str) -> exp.Alias:
-    return exp.Alias(this=value, alias=exp.to_identifier(name, quoted=True))
+    return build.alias(value, name)
 
 
 def ascending(value: exp.Expr) -> exp.Ordered:
@@ -218,6 +224,23 @@ def spelled(known: Column) -> Column:
     return replace(known, name=known.ssa or known.name, utype=known.ssa_utype or known.utype)
 
 
+_SPELLED: WeakKeyDictionary[OpenRelease, tuple[Column, ...]] = WeakKeyDictionary()
+
+
+def spelled_columns(release: OpenRelease) -> tuple[Column, ...]:
+    """The columns of SSA, as SSA responses write them; the same objects for all of a release's life."""
+    if release not in _SPELLED:
+        _SPELLED[release] = tuple(map(spelled, ssa_columns(release)))
+    return _SPELLED[release]
+
+
+def answer_columns(release: OpenRelease, wanted: Wanted) -> tuple[Column, ...]:
+    """The columns of an answer: the score before and the distance after those of SSA, where there are."""
+    first = (SCORE,) if wanted.likeness or wanted.top is not None else ()
+    last = (DISTANCE, REPEATS) if wanted.likeness else ()
+    return (*first, *spelled_columns(release), *last)
+
+
 @dataclass(slots=True)
 class Spelling:
     """Turns the batches of the tree's answer into SSA's rows, without those that cannot be compared."""
@@ -227,16 +250,9 @@ class Spelling:
     base_url: str
     columns: tuple[Column, ...] = ()
     exhausted: bool = False  # rows that cannot be compared came: all others are out
-    _repeats: NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
 
     def __post_init__(self) -> None:
-        likeness = self.wanted.likeness
-        plain = tuple(spelled(known) for known in ssa_columns(self.release))
-        first = (SCORE,) if likeness or self.wanted.top is not None else ()
-        last = (DISTANCE, REPEATS) if likeness else ()
-        self.columns = (*first, *plain, *last)
-        if likeness and likeness.preset:
-            self._repeats = likeness.model.repeat_distances(likeness.preset)
+        self.columns = answer_columns(self.release, self.wanted)
 
     def batches(self, found: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in found:
@@ -251,28 +267,20 @@ class Spelling:
         self._point(cells, batch.num_rows)
         arrays = [*self._scores(ranking, batch.num_rows), *cells.values()]
         if self.wanted.likeness and ranking is not None:
-            arrays += [ranking, self._shares(ranking)]
+            arrays += [ranking, self._shares(self.wanted.likeness, ranking)]
         return pa.RecordBatch.from_arrays(arrays, [known.name for known in self.columns])
 
     def _scores(self, ranking: pa.Array | None, rows: int) -> list[pa.Array]:
-        """1 / (1 + distance) for likeness, what is left of the radius for a cone, else 1 for all."""
+        """What `scores` tells, 1 for all where nothing ranks them."""
         if self.columns[0] is not SCORE:
             return []
         if ranking is None:
             return [pa.array(np.ones(rows))]
-        values = ranking.to_numpy(zero_copy_only=False).astype(np.float64)
-        if self.wanted.likeness:
-            return [pa.array(1 / (1 + values))]
-        centre = self.wanted.centre
-        radius = max(centre.radius if centre else 0.0, 1e-9)
-        return [pa.array(np.clip(1 - values / radius, 0.0, 1.0))]
+        return [pa.array(scores(self.wanted, ranking.to_numpy(zero_copy_only=False).astype(np.float64)))]
 
-    def _shares(self, distances: pa.Array) -> pa.Array:
-        """The share of known repeat pairs that are farther apart; NULL where none are known."""
-        if not len(self._repeats):
-            return pa.nulls(len(distances), pa.float64())
-        nearer = np.searchsorted(self._repeats, distances.to_numpy(zero_copy_only=False), side="right")
-        return pa.array(1.0 - nearer / len(self._repeats))
+    def _shares(self, likeness: Likeness, distances: pa.Array) -> pa.Array:
+        shares = repeat_shares(likeness, distances.to_numpy(zero_copy_only=False))
+        return pa.nulls(len(distances), pa.float64()) if shares is None else pa.array(shares)
 
     def _point(self, cells: dict[str | None, pa.Array], rows: int) -> None:
         """Makes the rows point to the product in the wanted format instead of the VOTable."""
@@ -294,6 +302,41 @@ class Spelling:
         facts = [described[0] for described in self.release.described(held)]
         sizes = [None if fact.size is None else -(-fact.size // 1000) for fact in facts]
         return pa.array([fact.media_type for fact in facts], pa.string()), pa.array(sizes, pa.int64())
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """Spectra in the order of the answer; `ranking` are their distances or separations, where there are."""
+
+    dids: tuple[str, ...]
+    ranking: tuple[float, ...]
+    overflow: bool  # rows were cut that can be compared
+
+
+def ranked(wanted: Wanted, rows: Sequence[tuple[Any, ...]], overflow: bool) -> Ranked:
+    """Rows (identifier, ranking) of `short_tree`, without those that cannot be compared."""
+    if not (wanted.likeness or wanted.centre):
+        return Ranked(tuple(row[0] for row in rows), (), overflow)
+    good = [row for row in rows if row[1] is not None] if wanted.likeness else rows
+    return Ranked(
+        tuple(row[0] for row in good), tuple(row[1] for row in good), overflow and len(good) == len(rows)
+    )
+
+
+def scores(wanted: Wanted, ranking: NDArray[np.float64]) -> NDArray[np.float64]:
+    """1 / (1 + distance) for likeness, what is left of the radius for a cone."""
+    if wanted.likeness:
+        return np.asarray(1 / (1 + ranking))
+    radius = max(wanted.centre.radius if wanted.centre else 0.0, 1e-9)
+    return np.clip(1 - ranking / radius, 0.0, 1.0)
+
+
+def repeat_shares(likeness: Likeness, distances: NDArray[np.float64]) -> NDArray[np.float64] | None:
+    """The share of known repeat pairs that are farther apart; None where none are known."""
+    known = likeness.model.repeat_distances(likeness.preset) if likeness.preset else ()
+    if not len(known):
+        return None
+    return np.asarray(1.0 - np.searchsorted(known, distances, side="right") / len(known))
 
 
 def overflow_of(spelling: Spelling, answered: Callable[[], bool]) -> Callable[[], bool]:

@@ -8,7 +8,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
+import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
@@ -17,23 +19,29 @@ from index.release import OpenRelease
 from registry_metadata.columns import Column
 from service.errors import UsageFault
 from service.formats.choose import choose_format
+from service.formats.lines import write_lines
 from service.formats.spectrum import CSV, FITS, VOTABLE
 from service.formats.stream import Info, Rows
+from service.formats.votable import ServiceDescriptor
 from service.limits import Limits
-from service.protocols.constraints import (
-    conditions,
-)
+from service.protocols.constraints import conditions
 from service.protocols.dali import Params, request_params
 from service.protocols.descriptors import descriptors
+from service.protocols.ready import ready_rows, short_answer
 from service.protocols.spectra import (
     TABLE,
     Form,
     Likeness,
+    Ranked,
     Spelling,
     Uploads,
     Wanted,
+    answer_columns,
     overflow_of,
+    repeat_shares,
+    scores,
     space_model,
+    spelled_columns,
     tree,
 )
 from service.protocols.ssa_metadata import MAX_TOP, inputs, metadata_columns
@@ -41,6 +49,7 @@ from service.query.run import Question, answer
 from service.respond import Document, respond
 
 STANDARD = "ivo://ivoa.net/std/SSA"
+_DESCRIPTORS: WeakKeyDictionary[OpenRelease, dict[str, tuple[ServiceDescriptor, ...]]] = WeakKeyDictionary()
 DEFAULT_NEIGHBOURS = 1000  # rows of a SIMILAR_TO without TOP and MAXREC
 
 COMPLIANT = Form(VOTABLE, ".vot")
@@ -161,10 +170,67 @@ def query_data(services: Any, params: Params, stack: ExitStack) -> Document:
         rows = Rows(metadata_columns(release), iter(()), infos(params), name="spectra")
         return Document(form.media_type, form.write(rows, (), inputs(release, services.config.limits)))
     query = read_query(release, params, services.config.limits, uploads)
-    rows = find(services, release, query, infos(params), uploads, stack)
-    known = [Known(c, c.name == "ssa_pubDID") for c in rows.columns]
-    found = descriptors(known, services.base_url, release)
-    return Document(form.media_type, form.write(rows, found, ()), f"ssa.{form.suffix}")
+    links = result_descriptors(services.base_url, release)
+    ready = short(services, release, query, infos(params), uploads) if form.tabledata else None
+    if ready is not None:
+        chunks = write_lines(*ready, links)
+    else:
+        rows = find(services, release, query, infos(params), uploads, stack)
+        chunks = form.write(rows, links, ())
+    return Document(form.media_type, chunks, f"ssa.{form.suffix}")
+
+
+def result_descriptors(base_url: str, release: OpenRelease) -> tuple[ServiceDescriptor, ...]:
+    """What a table of spectra tells clients to do with its identifiers; made once per release."""
+    known = _DESCRIPTORS.setdefault(release, {})
+    if base_url not in known:
+        columns = [Known(c, c.name == "ssa_pubDID") for c in spelled_columns(release)]
+        known[base_url] = tuple(descriptors(columns, base_url, release))
+    return known[base_url]
+
+
+def short(
+    services: Any, release: OpenRelease, query: SsaQuery, told: Sequence[Info], uploads: Uploads | None
+) -> tuple[Rows, list[str]] | None:
+    """What the document says, and the cells of its rows, which are ready; None where the answer is long."""
+    if query.nothing or not query.maxrec:
+        return None
+    seconds, wanted = services.config.limits.sync_seconds, query.wanted
+    found = short_answer(release, wanted, query.maxrec, services.base_url, uploads, seconds)
+    if found is None:
+        return None
+    order, fetched = found
+    lines = ready_rows(release, order.dids, wanted.form, services.base_url)
+    rows = Rows(
+        answer_columns(release, wanted),
+        iter(()),
+        (*told, *(Info(i.name, i.value, i.text) for i in fetched.infos)),
+        lambda: order.overflow,
+        "spectra",
+        limit=query.limit,
+    )
+    return rows, ranked_lines(wanted, order, lines)
+
+
+def ranked_lines(wanted: Wanted, order: Ranked, lines: list[str]) -> list[str]:
+    """The cells with score, distance and share around them, where the answer has these columns."""
+    if not wanted.likeness and wanted.top is None:
+        return lines
+    if not order.ranking:
+        return [f"<TD>1.0</TD>{line}" for line in lines]
+    ranking = np.array(order.ranking)
+    first = [
+        f"<TD>{score!r}</TD>{line}"
+        for score, line in zip(scores(wanted, ranking).tolist(), lines, strict=True)
+    ]
+    if wanted.likeness is None:
+        return first
+    shares = repeat_shares(wanted.likeness, ranking)
+    last = [""] * len(lines) if shares is None else [repr(share) for share in shares.tolist()]
+    return [
+        f"{line}<TD>{d!r}</TD><TD>{share}</TD>"
+        for line, d, share in zip(first, order.ranking, last, strict=True)
+    ]
 
 
 async def ssa(request: Request) -> Response:

@@ -17,12 +17,12 @@ from service.protocols.constraints import (
     DEFAULT_SIZE,
     NUMBERS,
     SPECTRA,
-    call,
     column,
     parameter_columns,
 )
 from service.protocols.descriptors import spaces
-from service.protocols.spectra import TABLE, alias, default_model, spelled, ssa_columns, table
+from service.protocols.spectra import TABLE, alias, default_model, spelled_columns, table
+from service.query.build import call
 from service.query.run import Question, answer
 
 MAX_TOP = 100_000
@@ -31,7 +31,7 @@ Range = tuple[float, float]
 
 
 def metadata_columns(release: OpenRelease) -> tuple[Column, ...]:
-    return tuple(spelled(known) for known in ssa_columns(release))
+    return spelled_columns(release)
 
 
 _INPUTS: WeakKeyDictionary[OpenRelease, tuple[InputParam, ...]] = WeakKeyDictionary()

@@ -271,7 +271,7 @@ def test_similar_to_leaves_out_what_cannot_be_compared(client, release, embedded
 
 
 def test_latents_and_anomaly_are_parameters(client, release):
-    found = rows(client, ANOMALY="90/", SPACE="optical")
+    found = rows(client, ANOMALY="90/", SPACE="optical:physics")
     wanted = release.engine.table("SELECT ssa_pubdid FROM release.doppel.optical WHERE anomaly >= 90")
     assert set(found["ssa_pubDID"]) == set(wanted.column(0).to_pylist())
 

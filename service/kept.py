@@ -1,0 +1,45 @@
+"""What is read of a release and used again: a bounded store of parts that do not change while it does not."""
+
+from __future__ import annotations
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class Kept(Generic[K, V]):
+    """At most `most` values; those not asked for the longest leave first. Safe for many threads."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._lock = threading.Lock()
+        self._values: OrderedDict[K, V] = OrderedDict()
+
+    def all(self, keys: Sequence[K], make: Callable[[Sequence[K]], Mapping[K, V]]) -> list[V]:
+        """The values of the keys in their order; `make` is asked once for all that are missing."""
+        found = self._found(keys)
+        missing = [key for key in dict.fromkeys(keys) if key not in found]
+        if missing:
+            made = make(missing)
+            found.update(made)
+            self._keep(made)
+        return [found[key] for key in keys]
+
+    def _found(self, keys: Iterable[K]) -> dict[K, V]:
+        found: dict[K, V] = {}
+        with self._lock:
+            for key in keys:
+                if key in self._values:
+                    self._values.move_to_end(key)
+                    found[key] = self._values[key]
+        return found
+
+    def _keep(self, made: Mapping[K, V]) -> None:
+        with self._lock:
+            self._values.update(made)
+            while len(self._values) > self.most:
+                self._values.popitem(last=False)

@@ -1,0 +1,113 @@
+"""Rows of spectra made ready for documents: the text of a spectrum's row does not change while a release does
+not, and most of the work of a short answer is writing it.
+
+What is kept are rows, never answers: every question is asked of the engine anew, which says which spectra
+answer it and in what order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
+
+from encoder.spectrum import Facts
+from index.release import OpenRelease
+from service.formats.lines import row_texts
+from service.kept import Kept
+from service.protocols.constraints import Listed
+from service.protocols.spectra import (
+    Form,
+    Ranked,
+    Spelling,
+    Uploads,
+    Wanted,
+    ranked,
+    short_tree,
+    spelled_columns,
+    tree,
+)
+from service.query.run import Fetched, Question, answer, fetch
+
+SHORT = 1000  # rows of the answers that are made from ready rows; longer ones are streamed
+SMALL = (
+    5000  # spectra of an archive whose identifiers are fetched without a limit, which costs the engine more
+)
+KEPT = 20_000  # rows of a release, some 1.5 kB each; those not asked for the longest leave first
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """What is known of a spectrum without its pixels; metres in vacuum."""
+
+    facts: Facts
+    em_min: float
+    em_max: float
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What is kept of an open release; it goes with it."""
+
+    rows: Kept[tuple[str, str, str], str] = field(default_factory=lambda: Kept(KEPT))
+    described: Kept[int, Described] = field(default_factory=lambda: Kept(KEPT))
+
+
+_PARTS: WeakKeyDictionary[OpenRelease, Parts] = WeakKeyDictionary()
+
+
+def parts(release: OpenRelease) -> Parts:
+    found = _PARTS.get(release)
+    return found if found is not None else _PARTS.setdefault(release, Parts())
+
+
+def described(release: OpenRelease, rows: Sequence[int]) -> list[Described]:
+    """Facts and covered wavelengths of spectra, in the order asked."""
+
+    def read(missing: Sequence[int]) -> dict[int, Described]:
+        found = zip(missing, release.described(missing), strict=True)
+        return {row: Described(*known) for row, known in found}
+
+    return parts(release).described.all(rows, read)
+
+
+def ready_rows(release: OpenRelease, dids: Sequence[str], form: Form | None, base_url: str) -> list[str]:
+    """The cells of each spectrum's row, in the order asked; `form` as in a question."""
+    suffix = form.suffix if form else ""
+
+    def make(missing: Sequence[tuple[str, str, str]]) -> dict[tuple[str, str, str], str]:
+        made = made_ready(release, [did for *_, did in missing], form, base_url)
+        return {(base_url, suffix, did): text for did, text in made.items()}
+
+    return parts(release).rows.all([(base_url, suffix, did) for did in dids], make)
+
+
+def made_ready(release: OpenRelease, dids: Sequence[str], form: Form | None, base_url: str) -> dict[str, str]:
+    """The cells of these spectra's rows by identifier, read and written like those of every other answer."""
+    wanted = Wanted((Listed("ssa_pubdid", tuple(dids)),), form=form)
+    columns = spelled_columns(release)
+    place = [column.name for column in columns].index("ssa_pubDID")
+    made: dict[str, str] = {}
+    with answer(release, Question(tree(release, wanted)), base_url=base_url) as found:
+        for batch in Spelling(release, wanted, base_url).batches(found.batches):
+            made.update(zip(batch.column(place).to_pylist(), row_texts(columns, batch), strict=True))
+    return made
+
+
+def short_answer(
+    release: OpenRelease, wanted: Wanted, maxrec: int, base_url: str, uploads: Uploads | None, seconds: float
+) -> tuple[Ranked, Fetched] | None:
+    """Which spectra answer a question, in order, at most `maxrec`; None where they are more than SHORT."""
+    most = min(maxrec, SHORT)
+    query = short_tree(wanted)
+    if wanted.top is None and not wanted.likeness and len(release) <= SMALL:
+        query.set("order", None)
+        found = fetch(release, Question(query, timeout=seconds), base_url=base_url)
+        found.rows.sort()
+    else:
+        question = Question(query, most, timeout=seconds)
+        found = fetch(release, question, base_url=base_url, references=uploads)
+    rows, overflow = found.rows[:most], found.overflow or len(found.rows) > most
+    if overflow and maxrec > SHORT:
+        return None
+    return ranked(wanted, rows, overflow), found

@@ -340,7 +340,7 @@ def cone_capability(url: str, limits: Limits, place: tuple[float, float]) -> Ele
     ra, dec = (f"{degrees:.6f}" for degrees in place)
     found = capability(
         "ivo://ivoa.net/std/ConeSearch",
-        interface(f"{url}?", "base", "vs:ParamHTTP", "1.03", "text/xml"),
+        interface(f"{url}?", "base", "vs:ParamHTTP", "1.1", "text/xml"),
         E("maxSR", "180"),
         E("maxRecords", str(limits.hard)),
         E("verbosity", "true"),

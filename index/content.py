@@ -58,13 +58,15 @@ class Content:
     refused: Sequence[Refusal] = ()
     collections: Sequence[Mapping[str, Any]] = ()
     base: Path = Path()
+    extra: Sequence[tuple[Table, pa.Table]] = ()  # tables of the archive's own, published as they are
 
 
 def write_files(directory: Path, root: Path, content: Content) -> str:
     """Everything of a release into an empty directory that will stand below `root`; its id."""
     content = _in_sky_order(content)
     tables = release_tables([model.recipe for model in content.models])
-    arrow = _arrow_tables(tables, content)
+    arrow = _arrow_tables(tables, content) | {table.name: held for table, held in content.extra}
+    tables += tuple(table for table, _ in content.extra)
     tables = tuple(as_held(table, arrow[table.name]) if table.name in arrow else table for table in tables)
     arrow |= tap_schema(tables)
     write_catalogue(directory / "catalogue.duckdb", tables, arrow)

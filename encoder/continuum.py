@@ -22,7 +22,9 @@ def continuum(flux: Float64, good: Bool, window: int) -> tuple[Float64, Bool]:
     weight = good.astype(np.float64)
     flux = flux * weight
     counts = _window_sums(np.ones((1, flux.shape[1])), window)
-    smooth = _window_sums(_mean(_window_sums(flux, window), _window_sums(weight, window)), window) / counts
+    smooth = (
+        _window_sums(_mean(_window_sums(flux, window), _weights(weight, counts, window)), window) / counts
+    )
     level = np.abs(flux).sum(axis=1) / np.maximum(weight.sum(axis=1), 1)
     return smooth, good & (smooth > FAINTEST * level[:, None])
 
@@ -33,6 +35,14 @@ def continuum_normalised(flux: Float64, good: Bool, window: int) -> tuple[Float6
     ratio = np.divide(flux, smooth, out=np.ones_like(smooth), where=seen)
     ratio -= 1
     return np.clip(ratio, LOWEST, HIGHEST, out=ratio), seen
+
+
+def _weights(weight: Float64, counts: Float64, window: int) -> Float64:
+    """Good pixels (N, P) in each window."""
+    total = np.repeat(counts, len(weight), axis=0)
+    gaps = weight.min(axis=1) < 1
+    total[gaps] = _window_sums(weight[gaps], window)
+    return total
 
 
 def _mean(total: Float64, weight: Float64) -> Float64:

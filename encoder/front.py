@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg.blas import dsyrk
 
 from encoder.continuum import LIGHT, continuum_normalised, window_pixels
 from encoder.prepare import Float32, Prepared
@@ -67,26 +69,32 @@ def averaged(flux: Float64, good: Bool, shift: Float64, bin_: int) -> tuple[Floa
 
     Flux-conserving, as the first rebinning is; a pixel less than half covered is bad.
     """
-    pixels = flux.shape[1]
-    places = np.arange(pixels // bin_ + 1) * float(bin_) + shift[:, None]
-    whole = np.clip(np.floor(places).astype(np.int64), 0, pixels - 1)
-    part = np.clip(places - whole, 0.0, 1.0)
     weight = good.astype(np.float64)
-    mean, covered = (_differences(content, whole, part) for content in (flux * weight, weight))
+    mean, covered = (_summed(content, shift, bin_) for content in (flux * weight, weight))
     ok = covered >= bin_ / 2
     return np.divide(mean, covered, out=np.zeros_like(mean), where=ok), ok
 
 
-def _integral(content: Float64) -> Float64:
-    """Running sums (N, P + 1) that begin with 0."""
-    total = np.zeros((content.shape[0], content.shape[1] + 1))
-    np.cumsum(content, axis=1, out=total[:, 1:])
-    return total
+def _summed(content: Float64, shift: Float64, bin_: int) -> Float64:
+    """Sums (N, P // bin) over `bin_` pixels from `shift` pixels on; nothing lies beyond the ends."""
+    count = content.shape[1] // bin_
+    if not shift.any():
+        return np.asarray(content[:, : count * bin_].reshape(-1, count, bin_).sum(axis=2))
+    whole = np.floor(shift).astype(np.int64)
+    part = (shift - whole)[:, None]
+    moved = _moved(content, whole, count * bin_ + 1)
+    inside = sum(moved[:, at : count * bin_ : bin_] for at in range(1, bin_))
+    return (1 - part) * moved[:, : count * bin_ : bin_] + inside + part * moved[:, bin_::bin_]
 
 
-def _differences(content: Float64, whole: Int64, part: Float64) -> Float64:
-    at = np.take_along_axis(_integral(content), whole, 1) + part * np.take_along_axis(content, whole, 1)
-    return np.diff(at, axis=1)
+def _moved(content: Float64, whole: Int64, pixels: int) -> Float64:
+    """Pixels (N, `pixels`) from `whole` (N,) on, 0 beyond the ends."""
+    moved = np.zeros((len(content), pixels))
+    for row, start in enumerate(whole.tolist()):
+        low, high = max(start, 0), min(start + pixels, content.shape[1])
+        if low < high:
+            moved[row, low - start : high - start] = content[row, low:high]
+    return moved
 
 
 @dataclass(frozen=True)
@@ -118,22 +126,28 @@ class Aligner:
         part = self._shifted[:, :, pixels]
         return np.asarray(np.matmul(part, part.transpose(0, 2, 1)))
 
+    @cached_property
+    def _factor(self) -> Float64:
+        """(S, C, C): inverse of the lower Cholesky factor of the whole Gram matrices."""
+        return np.asarray(np.linalg.inv(np.linalg.cholesky(self._gram)))
+
     def velocity(self, flux: Float64, good: Bool) -> tuple[Float64, Float64]:
         """km/s and explained share of the variance, each (N,), of normalised, averaged spectra (N, Q)."""
         fit = good & self.used
         masked = np.where(fit, flux, 0.0)
         power = np.einsum("nq,nq->n", masked, masked)
-        moments = (masked @ self._flat).reshape(len(flux), *self._gram.shape[:2], 1)
-        gram = self._gram[None] if fit[:, self.used].all() else np.stack([self._gram_of(one) for one in fit])
-        solved = np.linalg.solve(np.broadcast_to(gram, (len(flux), *self._gram.shape)), moments)
-        explained = np.sum(moments * solved, axis=(2, 3)) / np.maximum(power, 1e-12)[:, None]
-        return self._best(explained)
+        moments = (masked @ self._flat).reshape(len(flux), *self._gram.shape[:2])  # (N, S, C)
+        explained = np.sum(np.einsum("scd,nsd->nsc", self._factor, moments) ** 2, axis=2)
+        for row in np.flatnonzero(fit.sum(axis=1) < np.count_nonzero(self.used)).tolist():
+            solved = np.linalg.solve(self._gram_of(fit[row]), moments[row, :, :, None])
+            explained[row] = np.sum(moments[row] * solved[:, :, 0], axis=1)
+        return self._best(explained / np.maximum(power, 1e-12)[:, None])
 
     def _gram_of(self, fit: Bool) -> Float64:
         """(S, C, C) over the pixels that are good; the fewer of good and bad ones are summed."""
         bad = np.flatnonzero(self.used & ~fit)
         if 2 * bad.size < np.count_nonzero(self.used):
-            return self._gram - self._products(bad) if bad.size else self._gram
+            return self._gram - self._products(bad)
         gram = self._products(np.flatnonzero(fit))
         return np.asarray(gram + 1e-6 * self._gram[0].trace() * np.eye(len(self.template)))
 
@@ -178,21 +192,29 @@ class Front:
         """Masked ridge least squares of normalised spectra (N, Q): coefficients (N, K), rms (N,)."""
         centred = np.where(good, flux - self.mean, 0.0)
         moments = centred @ self.basis.T
-        values = np.empty_like(moments)
+        values = moments / (1 + self.ridge)
         for rows in _alike(good):
-            values[rows] = np.linalg.solve(self._gram_of(good[rows[0]]), moments[rows].T).T
+            if not good[rows[0]].all():
+                values[rows] = self._solved(good[rows[0]], moments[rows])
         left = np.where(good, centred - values @ self.basis, 0.0)
         residual = np.sqrt(np.sum(left**2, axis=1) / np.maximum(good.sum(axis=1), 1))
         return values / self.unit, residual
 
-    def _gram_of(self, good: Bool) -> Float64:
-        """(K, K) over good pixels, with the ridge; the fewer of good and bad ones are summed."""
-        ridge = np.diag(self.ridge)
+    @cached_property
+    def _columns(self) -> Float64:
+        """The basis (Q, K), pixel by pixel."""
+        return np.ascontiguousarray(self.basis.T)
+
+    def _solved(self, good: Bool, moments: Float64) -> Float64:
+        """Ridge least squares (n, K) over good pixels; the fewer of good and bad ones are summed."""
         if 2 * good.sum() < good.size:
-            part = self.basis[:, good]
-            return part @ part.T + ridge
-        part = self.basis[:, ~good]
-        return np.eye(len(self.basis)) - part @ part.T + ridge
+            return _cholesky(np.diag(self.ridge), 1.0, self._columns[good], moments)
+        bad, diagonal = self._columns[~good], 1 + self.ridge
+        if 2 * len(bad) > len(diagonal):
+            return _cholesky(np.diag(diagonal), -1.0, bad, moments)
+        whole, scaled = moments / diagonal, bad / np.sqrt(diagonal)  # few bad pixels: Woodbury
+        missed = _cholesky(np.eye(len(bad)), -1.0, scaled.T, whole @ bad.T)
+        return np.asarray(whole + missed @ bad / diagonal)
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """All that this front is, to be kept in one .npz."""
@@ -220,6 +242,13 @@ class Front:
         if "template" in arrays:
             aligner = Aligner(arrays["template"], arrays["used"], shifts, shape.step_kms)
         return cls(shape, arrays["mean"], arrays["basis"], arrays["ridge"], float(arrays["unit"]), aligner)
+
+
+def _cholesky(start: Float64, sign: float, rows: Float64, moments: Float64) -> Float64:
+    """Solution (n, K) of (start + sign * rows.T @ rows) x = moments (n, K), a positive definite system."""
+    gram = dsyrk(sign, rows.T, beta=1.0, c=start)  # its upper half
+    factor = cho_factor(gram, overwrite_a=True, check_finite=False)
+    return np.asarray(cho_solve(factor, moments.T, check_finite=False).T)
 
 
 def _alike(good: Bool) -> list[list[int]]:

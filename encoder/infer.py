@@ -42,23 +42,23 @@ class Encoded:
 class Encoder:
     """A model opened from its directory; safe to share between threads."""
 
-    def __init__(
-        self, recipe: Recipe, front: Front, reference: Reference, decoder: Decoder, network: bytes
-    ) -> None:
-        self.recipe, self.front, self.reference, self.decoder = recipe, front, reference, decoder
-        self.grid = Grid(recipe.grid)
-        self._network = network
+    def __init__(self, directory: Path) -> None:
+        self.recipe = Recipe.read(directory / RECIPE)
+        self.front = Front.of(read_arrays(directory / BASIS))
+        self.reference = Reference.of_arrays(read_arrays(directory / REFERENCE))
+        self.grid = Grid(self.recipe.grid)
+        self._directory = directory
+        self._network = (directory / NETWORK).read_bytes()
 
     @classmethod
     def open(cls, directory: Path) -> Encoder:
         """The model in `directory` (recipe.json, basis.npz, reference.npz, decoder.npz, encoder.onnx)."""
-        return cls(
-            Recipe.read(directory / RECIPE),
-            Front.of(read_arrays(directory / BASIS)),
-            Reference.of_arrays(read_arrays(directory / REFERENCE)),
-            Decoder.of_arrays(read_arrays(directory / DECODER)),
-            (directory / NETWORK).read_bytes(),
-        )
+        return cls(directory)
+
+    @cached_property
+    def decoder(self) -> Decoder:
+        """Read when it is first asked for: encoding does without."""
+        return Decoder.of_arrays(read_arrays(self._directory / DECODER))
 
     @cached_property
     def _session(self) -> Any:

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from encoder.continuum import LIGHT, WINDOW_KMS, continuum, window_pixels
+from encoder.continuum import FAINTEST, LIGHT, WINDOW_KMS, continuum, window_pixels
 from encoder.recipe import GridSpec
 from encoder.spectrum import Bool, Float64, RefusedSpectrum, Spectrum
 
@@ -77,12 +77,19 @@ def require_coverage(prepared: Prepared, grid: Grid, min_coverage: float) -> Non
     """Raises RefusedSpectrum where too little of the grid is covered, or mostly by noise about zero."""
     if prepared.coverage < min_coverage:
         raise RefusedSpectrum(_needs("covers {share} of {range}", prepared.coverage, grid, min_coverage))
-    window = window_pixels(WINDOW_KMS, grid.step_kms, grid.spec.pixels)
-    _, seen = continuum(prepared.flux[None].astype(np.float64), ~prepared.mask[None], window)
-    if (share := float(seen.mean())) < min_coverage:
+    if (share := _above_zero(prepared, grid)) < min_coverage:
         raise RefusedSpectrum(
             _needs("flux stands above zero in {share} of {range}", share, grid, min_coverage)
         )
+
+
+def _above_zero(prepared: Prepared, grid: Grid) -> float:
+    """Share of the grid's pixels that are good and where the continuum stands above zero."""
+    good, level = ~prepared.mask, np.abs(prepared.flux).sum() / max(np.count_nonzero(~prepared.mask), 1)
+    if np.min(prepared.flux, where=good, initial=np.inf) > FAINTEST * level:
+        return prepared.coverage  # then every mean of them is
+    window = window_pixels(WINDOW_KMS, grid.step_kms, grid.spec.pixels)
+    return float(continuum(prepared.flux[None].astype(np.float64), good[None], window)[1].mean())
 
 
 def _needs(what: str, share: float, grid: Grid, min_coverage: float) -> str:

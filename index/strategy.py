@@ -17,6 +17,7 @@ class Strategy(StrEnum):
     LISTS = "lists"
     COUNTED_LISTS = "counted lists"
     WEIGHTED_LISTS = "weighted lists"
+    GRAPH = "graph of pgvector, searched on until enough rows pass"
 
 
 EXACT = frozenset(

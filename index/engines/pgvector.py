@@ -1,8 +1,8 @@
 # ruff: noqa: S608 (SQL of our own names and of numbers)
 """Vectors in PostgreSQL with pgvector: the nearest rows under conditions, exact or by its graph, by counting.
 
-pgvector's own plan gives wrong rows or none, without an error, where a condition goes with the embedding. As in
-index.strategy, the rows that pass are counted first: few are compared one by one; for many the graph is
+pgvector's own plan gives wrong rows or none, without an error, where a condition goes with the embedding. As
+in index.strategy, the rows that pass are counted first: few are compared one by one; for many the graph is
 searched on, with the condition in its scan, until enough have passed. What it proposes is ranked anew.
 """
 

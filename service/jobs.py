@@ -229,7 +229,8 @@ class Jobs:
                 self.slots.release()
                 self._wait_for_work()
                 continue
-            self.pool.submit(self._run, job).add_done_callback(self._done)
+            stop = self.running[job.id] = Stop()
+            self.pool.submit(self._run, job, stop).add_done_callback(self._done)
 
     def _wait_for_work(self) -> None:
         """Until a job is queued here, or it is time to look for those of other processes."""
@@ -265,9 +266,8 @@ class Jobs:
                     return session.get(Job, id_)
         return None
 
-    def _run(self, job: Job) -> None:
+    def _run(self, job: Job, stop: Stop) -> None:
         """Whatever happens, the job is told how it ended; a bug goes on to the log."""
-        stop = self.running[job.id] = Stop()
         outcome: dict[str, object] = {"phase": "ERROR", "error": INTERNAL, "error_kind": "fatal"}
         try:
             outcome = self._result(job, stop)

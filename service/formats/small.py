@@ -19,8 +19,9 @@ def is_small(columns: Sequence[Column], batch: pa.RecordBatch) -> bool:
 def alike(columns: Sequence[Column], batch: pa.RecordBatch) -> list[list[int]]:
     """Places of columns that are written by the same rule: scalars of one datatype and Arrow type."""
     groups: dict[object, list[int]] = {}
+    types = batch.schema.types
     for place, column in enumerate(columns):
-        key = place if is_array(column) else (column.datatype, column.arraysize, batch.schema.types[place])
+        key = place if is_array(column) else (column.datatype, column.arraysize, types[place])
         groups.setdefault(key, []).append(place)
     return list(groups.values())
 

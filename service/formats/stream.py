@@ -15,6 +15,7 @@ from registry_metadata.columns import Column
 
 SLICE_BYTES = 800_000
 SLICE_ROWS = 8_192
+FEW_ROWS = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,9 @@ class Rows:
 def slices(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     """The same rows in pieces of about SLICE_BYTES, so that neither memory nor the first byte waits."""
     for batch in batches:
-        if batch.num_rows == 0:
+        if batch.num_rows <= FEW_ROWS:  # their size is dear to ask for
+            if batch.num_rows:
+                yield batch
             continue
         per_row = max(batch.nbytes // batch.num_rows, 1)
         step = max(1, min(SLICE_ROWS, SLICE_BYTES // per_row))

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
 
 XML = "text/xml"
 CONTROL = ("PHASE", "ACTION", "DESTRUCTION", "EXECUTIONDURATION", "WAIT")
-SHOWN = ("REQUEST", "LANG", "QUERY", "FORMAT", "RESPONSEFORMAT", "MAXREC", "RUNID", "VERSION")
+SHOWN = ("REQUEST", "LANG", "QUERY", "FORMAT", "RESPONSEFORMAT", "MAXREC", "RUNID", "VERSION", "UPLOAD")
+UPLOADED = "upload-"  # begins the names of files that came with a job
 SOON, LATER = 0.01, 0.25  # seconds between two looks at a job that is waited for
 PIECE = 1 << 20
 
@@ -104,7 +105,7 @@ def copy(part: UploadFile, path: Path) -> None:
 
 def upload_file(name: str) -> str:
     """A file name that no part's name can leave its directory with."""
-    return f"upload-{quote(name, safe='')[:200]}"
+    return UPLOADED + quote(name, safe="")[:200]
 
 
 def set_controls(jobs: Jobs, id_: str, params: Params) -> None:
@@ -210,7 +211,7 @@ def job_document(request: Request, job: Job) -> bytes:
         end_time=moment(job.ended),
         execution_duration=job.duration,
         destruction=moment(job.destruction),
-        parameters=parameters_model(job),
+        parameters=parameters_model(request, job),
         results=uws.Results(results=result_refs(request, job)),
         error_summary=None
         if job.error is None
@@ -230,26 +231,25 @@ def result_refs(request: Request, job: Job) -> list[Any]:
 
 @cache
 def parameters_class() -> type[Parameters]:
-    """vo-models' parameters with a field for each of ours, and UPLOAD, which may repeat."""
+    """vo-models' parameters as a list: UPLOAD may repeat, and inline files have names of their own."""
     from pydantic import create_model
-    from vo_models.uws.models import MultiValuedParameter, Parameter, Parameters
+    from vo_models.uws.models import MultiValuedParameter, Parameters
 
-    fields: dict[str, Any] = dict.fromkeys(SHOWN, (Parameter | None, None))
-    fields["UPLOAD"] = (MultiValuedParameter | None, None)
+    fields: Any = {"listed": (MultiValuedParameter | None, None)}
     made: type[Parameters] = create_model("TapParameters", __base__=Parameters, **fields)
     return made
 
 
-def parameters_model(job: Job) -> Parameters:
+def parameters_model(request: Request, job: Job) -> Parameters:
+    """What was asked; inline files by reference (UWS 1.1, 2.2.3.1.1)."""
     from vo_models.uws.models import Parameter
 
-    told: dict[str, Any] = {}
-    for name, value in json.loads(job.parameters):
-        if name == "UPLOAD":
-            told.setdefault(name, []).append(Parameter(id=name, value=value))
-        elif name in SHOWN:
-            told[name] = Parameter(id=name, value=value)
-    return parameters_class()(**told)
+    listed = [Parameter(id=name, value=value) for name, value in json.loads(job.parameters) if name in SHOWN]
+    for path in sorted(jobs_of(request).directory(job.id).glob(f"{UPLOADED}*")):
+        part = path.name.removeprefix(UPLOADED)
+        url = f"{job_url(request, job.id)}/parameters/{part}"
+        listed.append(Parameter(id=unquote(part), value=url, by_reference=True))
+    return parameters_class().model_construct(listed=listed)  # its __init__ wants a field for every name
 
 
 # -- the children of a job --------------------------------------------------------------------------------
@@ -322,12 +322,22 @@ async def parameters(request: Request) -> Response:
         await run_in_threadpool(keep_files, jobs.directory(id_), params)
         return see_other(job_url(request, id_))
     found = await run_in_threadpool(jobs.get, id_)
-    body = await run_in_threadpool(parameters_document, found)
+    body = await run_in_threadpool(parameters_document, request, found)
     return Response(body, headers={"Content-Type": XML})
 
 
-def parameters_document(found: Job) -> bytes:
-    return document(parameters_model(found), skip_empty=True)
+def parameters_document(request: Request, found: Job) -> bytes:
+    return document(parameters_model(request, found), skip_empty=True)
+
+
+async def parameter_file(request: Request) -> Response:
+    """An inline upload, as it came."""
+    jobs, id_, name = jobs_of(request), request.path_params["id"], request.path_params["name"]
+    await run_in_threadpool(jobs.get, id_)
+    path = jobs.directory(id_) / upload_file(name)
+    if not path.is_file():
+        raise NotFoundFault(f"The job {id_} has no file {name}")
+    return FileResponse(path, media_type="application/octet-stream")
 
 
 async def results(request: Request) -> Response:
@@ -366,6 +376,7 @@ routes: list[BaseRoute] = [
     Route("/tap/async/{id}/owner", owner),
     Route("/tap/async/{id}/error", error),
     Route("/tap/async/{id}/parameters", parameters, methods=GET_POST),
+    Route("/tap/async/{id}/parameters/{name:path}", parameter_file),
     Route("/tap/async/{id}/results", results),
     Route("/tap/async/{id}/results/result", result),
 ]

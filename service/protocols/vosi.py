@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 from starlette.concurrency import run_in_threadpool
@@ -11,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from index.manifest import MANIFEST
 from registry_metadata.columns import Column, Table
 from registry_metadata.records import STANDARD_FEATURES, Feature, OutputFormat, TapFacts, capabilities
 from registry_metadata.records import document as xml
@@ -37,7 +39,15 @@ ROOT = (
 async def capabilities_document(request: Request) -> Response:
     state = request.app.state
     body = await run_in_threadpool(capabilities, tap_facts(state.base_url, state.config.limits))
-    return Response(body, headers={"Content-Type": XML})
+    return Response(body, headers={"Content-Type": XML, **last_modified(request)})
+
+
+def last_modified(request: Request) -> dict[str, str]:
+    """When the tables or the service became what they are (VOSI 1.1, 3.1)."""
+    state = request.app.state
+    with state.holder.pin() as release:
+        published = (release.path / MANIFEST).stat().st_mtime
+    return {"Last-Modified": formatdate(max(published, state.metrics.started), usegmt=True)}
 
 
 def tap_facts(base_url: str, limits: Limits) -> TapFacts:
@@ -72,7 +82,8 @@ def availability_document(metrics: Metrics) -> bytes:
 async def tables(request: Request) -> Response:
     """The table set of the published release; `detail=min` leaves the columns out."""
     brief = request.query_params.get("detail", "max").lower() == "min"
-    return Response(await run_in_threadpool(table_set, request, brief), headers={"Content-Type": XML})
+    body = await run_in_threadpool(table_set, request, brief)
+    return Response(body, headers={"Content-Type": XML, **last_modified(request)})
 
 
 async def table(request: Request) -> Response:

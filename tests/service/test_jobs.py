@@ -133,8 +133,10 @@ def test_an_abort_from_another_process_stops_what_runs(make: Callable[..., Jobs]
     job = jobs.create("me", [], None)
     jobs.run(job.id)
     until(jobs, job.id, "EXECUTING")
-    Jobs(state, LIMITS, quick).abort(job.id)
+    while job.id not in jobs.running:  # the worker's thread is about to take it
+        time.sleep(0.001)
     running = jobs.running[job.id]
+    Jobs(state, LIMITS, quick).abort(job.id)
     jobs.renew()
     assert running.stopped
 

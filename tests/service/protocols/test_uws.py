@@ -132,6 +132,19 @@ def test_an_inline_upload_waits_for_its_job(tap: TestClient) -> None:
     assert tap.get(f"{path}/results/result").text.split() == ["a", "1", "2"]
 
 
+def test_u16_inline_files_are_parameters_by_reference(tap: TestClient) -> None:
+    form = {**QUERY, "UPLOAD": ["t,param:my/f", "u,http://elsewhere.example/x"]}
+    answer = tap.post("/tap/async", data=form, files={"my/f": ("f", b"a\n1\n")})
+    path = answer.headers["location"].removeprefix(BASE)
+    for document in (job(tap, path), job(tap, f"{path}/parameters")):
+        told = list(document.iter(f"{U}parameter"))
+        assert [p.text for p in told if p.get("id") == "UPLOAD"] == form["UPLOAD"]
+        (file,) = (p for p in told if p.get("byReference") == "true")
+        assert file.get("id") == "my/f"
+        assert tap.get(str(file.text).removeprefix(BASE)).content == b"a\n1\n"
+    assert tap.get(f"{path}/parameters/other").status_code == 404
+
+
 def test_abort_interrupts_the_statement(tap: TestClient) -> None:
     query = (
         "SELECT COUNT(*) AS n FROM doppel.spectra AS a, doppel.spectra AS b, doppel.spectra AS c, "

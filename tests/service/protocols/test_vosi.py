@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import io
 import xml.etree.ElementTree as ET
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 
+import pytest
 from pyvo.io import vosi
 from starlette.testclient import TestClient
 
@@ -118,3 +121,9 @@ def test_h04_head_and_h01_cors(tap: TestClient) -> None:
 def test_v10_tables_are_not_changed_from_outside(tap: TestClient) -> None:
     assert tap.put("/tap/tables/doppel.spectra").status_code == 405
     assert tap.delete("/tap/tables/doppel.spectra").status_code == 405
+
+
+@pytest.mark.parametrize("path", ["/tap/capabilities", "/tap/tables"])
+def test_v03_it_tells_when_it_changed(tap: TestClient, path: str) -> None:
+    told = parsedate_to_datetime(tap.get(path).headers["last-modified"])
+    assert abs(datetime.now(UTC) - told) < timedelta(days=1)

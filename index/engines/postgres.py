@@ -45,8 +45,8 @@ KINDS = (  # SQLSTATE, or the words where the driver leaves it out, in the words
 class PostgresEngine:
     """Runs the query path's SQL on one loaded release; `tables`: where `doppel.spectra` and others lie."""
 
-    def __init__(self, uri: str, tables: Mapping[str, str]) -> None:
-        self._uri, self._tables = uri, tables
+    def __init__(self, uri: str, tables: Mapping[str, str], *, q3c: bool = False) -> None:
+        self._uri, self._tables, self._q3c = uri, tables, q3c
         self._idle: list[Connection] = []
         self._lock = threading.Lock()
         self._closed = False
@@ -64,7 +64,7 @@ class PostgresEngine:
         After `timeout` seconds the statement is cancelled, also while batches are read, and EngineTimeout is
         raised; every other failure of the server is an EngineError.
         """
-        text = postgres_sql(sql, params, self._tables)
+        text = postgres_sql(sql, params, self._tables, q3c=self._q3c)
         with self._connection() as connection:
             cursor = connection.cursor()
             watch = WATCHDOG.watch(cursor.adbc_cancel, timeout)

@@ -18,6 +18,7 @@ import pyarrow as pa
 from index.catalogue import ROW_NUMBER
 from index.engines.duckdb_engine import DuckDBEngine, EngineError
 from index.engines.postgres import PostgresEngine, connect, told, variable_lists
+from index.engines.postgres_sql import POSITIONS
 from registry_metadata.columns import Table
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ SQL_TYPES = {
     pa.string(): 'text COLLATE "C"',  # in the order of code points, as the embedded engine has it
 }
 MARK = "release "  # the comment on schemas that are ours begins with it
-POSITIONS = ("ra", "dec"), ("s_ra", "s_dec")  # columns that say where on the sky a row is
 LOCK = 0x646F7070656C  # of the database, while something is loaded or switched
 
 
@@ -103,7 +103,9 @@ class PostgresReleases:
         with self._transaction() as cursor:
             if not _exists(cursor, schema_of(release)):
                 raise EngineError(f"release {release} is not in PostgreSQL; doppel publish brings it there")
-        return PostgresEngine(self.uri, places(release, [*names, FACTS]))
+            cursor.execute("SELECT count(*) FROM pg_extension WHERE extname = 'q3c'")
+            ((q3c,),) = cursor.fetchall()
+        return PostgresEngine(self.uri, places(release, [*names, FACTS]), q3c=bool(q3c))
 
     def drop(self, release: str) -> None:
         """Removes a release that is not published; EngineError where it is."""
@@ -192,9 +194,7 @@ def _emptied(cursor: Cursor, schema: str) -> None:
         cursor.execute(f'CREATE SCHEMA "{schema}"')
         return
     if _shown(cursor, schema) is None:
-        raise EngineError(
-            f"the database has a schema {schema} that is not ours; use another database"
-        )
+        raise EngineError(f"the database has a schema {schema} that is not ours; use another database")
     cursor.execute(f"SELECT viewname FROM pg_views WHERE schemaname = '{schema}'")
     for (view,) in cursor.fetchall():
         cursor.execute(f'DROP VIEW "{schema}".{quoted(view)}')

@@ -33,6 +33,10 @@ OURS = frozenset(
         "trunc",
     )
 )  # fmt: skip
+NATIVE = ("sqrt", "asin", "power")  # PostgreSQL's own are quicker, where no number is outside their domain
+POSITIONS = (("ra", "dec"), ("s_ra", "s_dec"))  # columns with an index of the sky
+WIDEST = 45.0  # degrees; wider cones are no smaller with an index
+MARGIN = 1e-6
 OTHER_NAMES = {"pow": "power", "list": "array_agg", "string_split": "string_to_array"}
 
 
@@ -56,14 +60,15 @@ class _Writer(Postgres):
 READER, WRITER = _Reader(), _Writer()
 
 
-def postgres_sql(sql: str, params: Sequence[object], tables: Mapping[str, str]) -> str:
+def postgres_sql(sql: str, params: Sequence[object], tables: Mapping[str, str], *, q3c: bool = False) -> str:
     """One statement with its values written in as typed literals, since COPY takes no parameters.
 
-    `tables` says where `schema.table` of the release lies; EngineError where a name is not known.
+    `tables` says where `schema.table` of the release lies, `q3c` that its positions have such an index.
+    EngineError where a name is not known.
     """
     try:
         tree = READER.parse(sql)[0]
-        rewritten = _Rewriter(params, tables).tree(tree)
+        rewritten = _Rewriter(params, tables, q3c).tree(tree)
         return WRITER.generate(rewritten, normalize_functions=False, comments=False)
     except SqlglotError as error:
         raise EngineError(f"not understood: {error}") from error
@@ -72,8 +77,8 @@ def postgres_sql(sql: str, params: Sequence[object], tables: Mapping[str, str]) 
 
 
 class _Rewriter:
-    def __init__(self, params: Sequence[object], tables: Mapping[str, str]) -> None:
-        self.params, self.tables = params, tables
+    def __init__(self, params: Sequence[object], tables: Mapping[str, str], q3c: bool) -> None:
+        self.params, self.tables, self.q3c = params, tables, q3c
         self.places = -1  # of parameters without a number
         self.aliases = 0
 
@@ -166,6 +171,17 @@ class _Rewriter:
             return ours("hash53", *node.this.expressions)
         return node
 
+    def near(self, node: Any) -> Any:
+        """A cone around a constant point is looked up in q3c's index first; the angle still decides."""
+        found = cone(node) if self.q3c else None
+        if found is None:
+            return node
+        ra, dec, centre_ra, centre_dec, radius = found
+        numbers = [centre_ra, centre_dec, radius * (1 + MARGIN) + MARGIN]
+        arguments = [ra.copy(), dec.copy(), *(literal(number) for number in numbers)]
+        inside = exp.Anonymous(this="public.q3c_radial_query", expressions=arguments)
+        return exp.Paren(this=exp.And(this=inside, expression=node))
+
     # --- calls ---
 
     def call(self, node: Any) -> Any:
@@ -173,8 +189,8 @@ class _Rewriter:
         name = OTHER_NAMES.get(name, name)
         if (special := CALLS.get(name)) is not None:
             return special(self, node)
-        if name in ("sqrt", "asin") and is_ours(node.expressions[0]):
-            return exp.Anonymous(this=name, expressions=node.expressions)  # of geometry: within its domain
+        if name in NATIVE and in_domain(name, node.expressions[-1]):
+            return exp.Anonymous(this=name, expressions=node.expressions)
         if name in OURS:
             return ours(name, *node.expressions)
         if name not in ALIKE and name not in OTHER_NAMES.values():
@@ -270,6 +286,42 @@ def is_ours(node: Any) -> bool:
     return isinstance(node, exp.Literal) and not node.is_string and float(node.name) != 0
 
 
+def in_domain(name: str, argument: Any) -> bool:
+    """Of geometry, whose numbers are ours: a root of something not negative, its arcsine, a square."""
+    half_angle = name == "asin" and isinstance(argument, exp.Anonymous) and argument.name == "sqrt"
+    return half_angle or is_ours(argument)
+
+
+def cone(node: Any) -> tuple[Any, Any, float, float, float] | None:
+    """ra, dec, and the numbers of the cone where `node` says that a position lies in one (geometry.near)."""
+    sines = [call.expressions[0] for call in node.this.find_all(exp.Anonymous) if call.name == "sin"]
+    radius = constant(node.expression)
+    if radius is None or not 0 <= radius <= WIDEST or len(sines) != 2 or not is_ours(node.this):
+        return None
+    differences = [sine.find(exp.Sub) for sine in sines]
+    if None in differences:
+        return None
+    by_name: dict[str, tuple[Any, float]] = {}
+    for difference in differences:
+        sides = (difference.this, difference.expression)
+        column = next((side for side in sides if isinstance(side, exp.Column)), None)
+        centre = next((number for side in sides if (number := constant(side)) is not None), None)
+        if column is None or centre is None:
+            return None
+        by_name[column.name] = (column, centre)
+    for ra, dec in POSITIONS:
+        if by_name.keys() == {ra, dec} and 0 <= by_name[ra][1] <= 360 and abs(by_name[dec][1]) <= 90:
+            return by_name[ra][0], by_name[dec][0], by_name[ra][1], by_name[dec][1], radius
+    return None
+
+
+def constant(node: Any) -> float | None:
+    """The number that a rewritten parameter is."""
+    if isinstance(node, exp.Cast) and isinstance(node.this, exp.Literal) and not node.to.is_type("text"):
+        return float(node.this.name)
+    return None
+
+
 CALLS: Mapping[str, Callable[[_Rewriter, Any], Any]] = {
     "sum": _Rewriter.total,
     "range": _Rewriter.numbers,
@@ -287,6 +339,8 @@ REWRITES: Mapping[type[exp.Expr], Callable[[_Rewriter, Any], Any]] = {
     exp.Div: _Rewriter.quotient,
     exp.Mod: _Rewriter.remainder,
     exp.Bracket: _Rewriter.element,
+    exp.LT: _Rewriter.near,
+    exp.LTE: _Rewriter.near,
     exp.Like: _Rewriter.pattern,
     exp.ILike: _Rewriter.pattern,
     exp.BitwiseRightShift: _Rewriter.shifted,

@@ -122,6 +122,22 @@ def test_duckdbs_words_become_postgresqls(sql: str, params: list[object], expect
     assert postgres_sql(sql, params, {}) == expected
 
 
+NEAR = (
+    "SELECT count(*) FROM release.doppel.spectra AS t1 WHERE (t1.dec BETWEEN 1.0 AND 3.0 AND (114.59 * asin("
+    "sqrt(0.99 * (pow(sin((t1.dec - $1) * 0.0087), 2) + cos(t1.dec * 0.017) * cos($1 * 0.017)"
+    " * pow(sin((t1.ra - $2) * 0.0087), 2))))) <= $3)"
+)
+
+
+def test_a_cone_is_looked_up_by_q3c_where_it_is() -> None:
+    where = {"doppel.spectra": "r.s"}
+    found = postgres_sql(NEAR, [2.0, 30.0, 1.0], where, q3c=True)
+    assert "q3c_radial_query(t1.ra, t1.dec, CAST('30.0'" in found
+    assert "q3c" not in postgres_sql(NEAR, [2.0, 30.0, 1.0], where)
+    assert "q3c" not in postgres_sql(NEAR, [2.0, 30.0, 100.0], where, q3c=True)  # too wide
+    assert "q3c" not in postgres_sql(NEAR.replace("$2", "t1.dec"), [2.0, 30.0, 1.0], where, q3c=True)
+
+
 def test_views_show_the_published_release_and_go_back_with_it(releases: Releases) -> None:
     def count() -> int:
         connection = connect(releases.database)

@@ -20,7 +20,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from encoder.infer import Encoded
 from encoder.prepare import Prepared, prepare, require_coverage
 from encoder.spectrum import RefusedSpectrum, Spectrum
 from index.release import Model, OpenRelease
@@ -29,6 +28,7 @@ from service.own_spectrum import Own, Told
 from service.protocols.dali import Params, choose_word, iso, request_params
 
 if TYPE_CHECKING:
+    from encoder.infer import Encoded
     from service.state import State
 
 PREFIX = "upload:"

@@ -1,0 +1,54 @@
+"""The pages in docs/ say what is true: their lines run as they stand, their links and pictures exist."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.clients import require
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+PUBLIC = "http://127.0.0.1:8080"
+PICTURE_BYTES = 200_000
+
+
+def blocks(page: str, language: str) -> str:
+    text = (DOCS / page).read_text(encoding="utf-8")
+    return "\n".join(re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_and_pictures_exist_and_are_small(page: Path) -> None:
+    for link in re.findall(r"\]\(([^)<>]+)\)", page.read_text(encoding="utf-8")):
+        if "//" not in link:
+            file = page.parent / link.partition("#")[0]
+            assert file.exists(), link
+            assert file.suffix != ".png" or file.stat().st_size < PICTURE_BYTES, link
+
+
+def test_lines_of_curl_run_as_they_stand(live: str, tmp_path: Path) -> None:
+    require("curl")
+    script = blocks("curl.md", "sh").replace(PUBLIC, live)
+    done = subprocess.run(
+        ["bash", "-eu", "-o", "pipefail", "-c", script], cwd=tmp_path, capture_output=True, text=True,
+        timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "ERROR" not in done.stdout
+    assert done.stdout.count("distance,repeat_share") == 3
+    assert (tmp_path / "halpha.fits").read_bytes().startswith(b"SIMPLE")
+    assert b"QUERY_STATUS" in (tmp_path / "neighbours.vot").read_bytes()
+
+
+def test_cells_of_pyvo_run_as_they_stand(live: str, tmp_path: Path) -> None:
+    script = blocks("pyvo.md", "python").replace(PUBLIC, live)
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Similar spectra" in done.stdout

@@ -32,8 +32,8 @@ def descriptors(columns: Sequence[Described], base_url: str, release: OpenReleas
     found: list[ServiceDescriptor] = []
     for number, name in enumerate(dict.fromkeys(names), 1):
         tail = "" if number == 1 else f"_{number}"
+        found.append(similar(base_url, name, release, f"similar{tail}"))  # TOPCAT offers the first
         found.append(links(base_url, name, f"links{tail}"))
-        found.append(similar(base_url, name, release, f"similar{tail}"))
         found.append(cutout(base_url, name, f"cutout{tail}"))
     return found
 

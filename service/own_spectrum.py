@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from astropy.table import Table
 
 MAX_PIXELS = 2_000_000
+LARGEST_LOG = 30.0  # of a wavelength in any unit
+LARGEST = 10.0**LARGEST_LOG  # of what a spectrum is made of, in any unit; errors may be inverse squares
 # Medians of wavelengths that mean one unit only, for files that state none.
 PLAUSIBLE = (("m", 1e-7, 1e-4), ("um", 0.1, 60.0), ("nm", 150.0, 2_000.0), ("Angstrom", 3_000.0, 60_000.0))
 INVERSE = ("ivar", "invvar", "inversevariance", "inverse_variance")
@@ -156,9 +158,9 @@ def _from_table(table: Table, told: Told) -> Own:
     names = _columns(table, told)
     wave = _numbers(table, names["wave"])
     if names["wave"].lower() in LOG_NAMES:
-        wave = 10.0**wave
+        wave = 10.0 ** np.where(wave < LARGEST_LOG, wave, np.nan)
     unit, assumed = _unit(table, names["wave"], wave, told)
-    error = _numbers(table, names["error"]) if names["error"] else None
+    error = _numbers(table, names["error"], LARGEST**2) if names["error"] else None
     inverse = names["error"].lower() in INVERSE
     raw = Raw(
         wave,
@@ -204,14 +206,16 @@ def _column(table: Table, told: str, known: tuple[str, ...], parameter: str) -> 
     return next((names[name] for name in known if name in names), "")
 
 
-def _numbers(table: Table, name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _numbers(table: Table, name: str, largest: float = LARGEST) -> np.ndarray[Any, np.dtype[np.float64]]:
+    """The column; NaN where there is no value, or none that a wavelength or a flux can have."""
     try:
         column = np.ma.asarray(table[name]).astype(np.float64)
     except (ValueError, TypeError):
         raise RefusedSpectrum(f"the column {name} does not hold numbers") from None
     if column.ndim != 1:
         raise RefusedSpectrum(f"the column {name} holds arrays; one row per pixel is read")
-    return np.asarray(np.ma.filled(column, np.nan))
+    values = np.asarray(np.ma.filled(column, np.nan))
+    return np.where(np.abs(values) <= largest, values, np.nan)
 
 
 def _flagged(table: Table) -> np.ndarray[Any, np.dtype[np.bool_]] | None:

@@ -329,7 +329,11 @@ def range_list(name: str, text: str, ends: Reader, single: Reader | None = None)
         raise UsageFault(f"{name} has {len(items)} values; at most {MAX_VALUES} are taken")
     if not all(items):
         raise UsageFault(f"{name} has an empty value in its list: {text}")
-    return tuple(_range(name, item, ends, single or ends) for item in items)
+    found = tuple(_range(name, item, ends, single or ends) for item in items)
+    for item, (low, high) in zip(items, found, strict=True):
+        if low == math.inf or high == -math.inf:
+            raise UsageFault(f"{name} is beyond all numbers: {item}")
+    return found
 
 
 def _range(name: str, item: str, ends: Reader, single: Reader) -> Interval:

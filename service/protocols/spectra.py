@@ -279,7 +279,7 @@ class Spelling:
         return [pa.array(scores(self.wanted, ranking.to_numpy(zero_copy_only=False).astype(np.float64)))]
 
     def _shares(self, likeness: Likeness, distances: pa.Array) -> pa.Array:
-        shares = repeat_shares(likeness, distances.to_numpy(zero_copy_only=False))
+        shares = repeat_shares(likeness.model, likeness.preset, distances.to_numpy(zero_copy_only=False))
         return pa.nulls(len(distances), pa.float64()) if shares is None else pa.array(shares)
 
     def _point(self, cells: dict[str | None, pa.Array], rows: int) -> None:
@@ -331,9 +331,11 @@ def scores(wanted: Wanted, ranking: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.clip(1 - ranking / radius, 0.0, 1.0)
 
 
-def repeat_shares(likeness: Likeness, distances: NDArray[np.float64]) -> NDArray[np.float64] | None:
+def repeat_shares(
+    model: Model, preset: str | None, distances: NDArray[np.float64]
+) -> NDArray[np.float64] | None:
     """The share of known repeat pairs that are farther apart; None where none are known."""
-    known = likeness.model.repeat_distances(likeness.preset) if likeness.preset else ()
+    known = model.repeat_distances(preset) if preset else ()
     if not len(known):
         return None
     return np.asarray(1.0 - np.searchsorted(known, distances, side="right") / len(known))

@@ -225,7 +225,7 @@ def ranked_lines(wanted: Wanted, order: Ranked, lines: list[str]) -> list[str]:
     ]
     if wanted.likeness is None:
         return first
-    shares = repeat_shares(wanted.likeness, ranking)
+    shares = repeat_shares(wanted.likeness.model, wanted.likeness.preset, ranking)
     last = [""] * len(lines) if shares is None else [repr(share) for share in shares.tolist()]
     return [
         f"{line}<TD>{d!r}</TD><TD>{share}</TD>"

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from astropy.io import votable
 
+from index.metric import Metric
 from service.formats.spectrum import write_csv, write_fits
 
 pytestmark = pytest.mark.filterwarnings("ignore:The unit '(Angstrom|erg)' has been deprecated")
@@ -168,3 +169,93 @@ def test_encode_says_what_is_wrong_with_a_file(client):
     prose = client.post("/encode", files={"spectrum": ("a.txt", b"no\nspectrum\n")})
     assert prose.status_code == 400
     assert "The spectrum cannot be used: " in prose.text
+
+
+# --- several references, reasons, errors ---
+
+
+def test_a_batch_gives_what_each_alone_gives_also_after_conditions(client, others):
+    for more in ({}, {"TEFF": "4500/6500"}):
+        asked = {"ID": others, "TOP": "4", "SPACE": "optical:physics", "RESPONSEFORMAT": "csv", **more}
+        found = lines(client.post("/similar_to", data=asked).text)
+        for place, did in enumerate(others):
+            dids, distances = neighbours(client, ID=did, TOP="4", SPACE="optical:physics", **more)
+            part = found[4 * place : 4 * place + 4]
+            assert [row["reference"] for row in part] == [did] * 4
+            assert [row["ssa_pubDID"] for row in part] == dids
+            assert [float(row["distance"]) for row in part] == distances
+
+
+def test_d22_a_batch_as_votable_has_the_same_rows_and_marks_what_was_cut(client, others):
+    answer = client.post("/similar_to", data={"ID": others, "MAXREC": "3"})
+    table = votable.parse_single_table(io.BytesIO(answer.content)).to_table()
+    text = client.post("/similar_to", data={"ID": others, "MAXREC": "3", "RESPONSEFORMAT": "csv"}).text
+    assert list(table["ssa_pubDID"]) == [row["ssa_pubDID"] for row in lines(text)]
+    assert b'value="OVERFLOW"' in answer.content
+
+
+def test_two_hundred_references_are_one_search(client, release):
+    dids = [release.did_of(int(row)) for row in release.models["optical"].vectors.rows[:200]]
+    answer = client.post("/similar_to", data={"ID": dids, "TOP": "10", "SPACE": "optical:physics"})
+    table = votable.parse_single_table(io.BytesIO(answer.content)).to_table()
+    assert len(table) == 2000
+    assert list(dict.fromkeys(table["reference"])) == dids
+    assert b"one search for 200 references" in answer.content
+
+
+def test_examples_and_counter_examples_make_one_query(client, release, others):
+    model = release.models["optical"]
+    vectors = {did: model.vectors.vector(release.row_of(did)) for did in others}
+    asked = {"SPACE": "optical:physics", "TOP": "5", "RESPONSEFORMAT": "csv"}
+    found = lines(client.get("/similar_to", params={"ID": others[:3], "UNLIKE": others[3], **asked}).text)
+    middle = np.mean([vectors[did] for did in others[:3]], axis=0)
+    query = middle + 0.5 * (middle - vectors[others[3]])
+    weights = Metric.parse("physics").of(model.recipe)
+    best = model.vectors.search(query.astype(np.float32), 9, weights)
+    expected = [did for row in best.rows if (did := release.did_of(int(row))) not in others][:5]
+    assert [row["ssa_pubDID"] for row in found] == expected
+    assert "reference" not in found[0]
+    alone = lines(client.get("/similar_to", params={"ID": others, "COMBINE": "1", **asked}).text)
+    assert not {row["ssa_pubDID"] for row in alone} & set(others)
+
+
+def test_every_hit_says_why(client, embedded, others):
+    for asked in ({"ID": embedded}, {"ID": others}):
+        answer = client.get(
+            "/similar_to", params={**asked, "EXPLAIN": "1", "RESPONSEFORMAT": "csv", "TOP": "3"}
+        )
+        for row in lines(answer.text):
+            latents = [word.rsplit(":", 1) for word in row["latent_shares"].split()]
+            shares = [float(share) for _, share in latents]
+            assert sum(shares) == pytest.approx(1, abs=0.02)
+            assert shares == sorted(shares, reverse=True)
+            assert sum(float(w.rsplit(":", 1)[1]) for w in row["block_shares"].split()) == pytest.approx(
+                1, abs=0.01
+            )
+
+
+def test_errors_decide_the_order_only_where_repeats_bear_them_out(client, release, embedded, monkeypatch):
+    asked = {"ID": embedded, "RERANK": "sigma", "SPACE": "optical:physics", "RESPONSEFORMAT": "csv"}
+    model = release.models["optical"]
+    spread = model.report["calibration"]["pulls"]["intrinsic"]
+    answer = client.get("/similar_to", params=asked)
+    if not 0.8 <= spread <= 1.25:
+        assert answer.status_code == 400
+        assert "cannot decide the order" in answer.text
+        return
+    found = lines(answer.text)
+    distances = [float(row["distance"]) for row in found]
+    assert len(found) == 20
+    assert distances == sorted(distances)
+
+
+def test_spectra_that_no_model_can_compare_are_told(client, release, embedded):
+    text = ask(client, ID=embedded, SPACE="optical:physics").text
+    missing = len(release) - len(release.models["optical"].vectors)
+    assert f'name="not_embedded" value="{missing}"' in text
+
+
+def test_d24_the_limit_of_neighbours_is_named_where_it_cuts(client, embedded):
+    assert b"not_embedded" in ask(client, ID=embedded, MAXREC="5000").content
+    assert ask(client, status=400, ID=embedded, EXPLAIN="perhaps")
+    assert "Did you mean 'physics'" in ask(client, status=400, ID=embedded, SPACE="fysics").text

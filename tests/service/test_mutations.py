@@ -1,0 +1,213 @@
+"""Requests that went wrong: no endpoint answers them with a bug, a traceback, or never.
+
+A tenth of the campaign, always the same, in every run; `--full` for all of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+import numpy as np
+import pytest
+from starlette.types import ASGIApp, Message
+
+from encoder.spectrum import Facts, RefusedSpectrum, Spectrum
+from index.release import OpenRelease, ReleaseHolder
+from service.app import create_app
+from service.config import Config
+from service.errors import UsageFault
+from service.formats.spectrum import write_csv, write_fits, write_votable
+from service.own_spectrum import Own, Told, read_own
+from service.state import State
+from tests.service import mutations
+from tests.service.mutations import Asked
+
+COUNT = 10_000
+SECONDS = 20.0  # of one request; a slow machine is no bug
+BUGS = (b"Traceback", b"Internal error", b'File "')
+
+
+class HerePlainly:
+    """Reads uploads as the warm processes do, but here, where a bug of the readers is seen."""
+
+    def read(self, content: bytes, told: Told) -> Own:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                return read_own(content, told)
+            except RefusedSpectrum as refusal:
+                raise UsageFault(str(refusal)) from None
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.fixture(scope="module")
+def app(config: Config, holder: ReleaseHolder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ASGIApp]:
+    """The application, asked without a network."""
+    state = State("", Path(tmp_path_factory.mktemp("mutations")))
+    served = replace(config, service=replace(config.service, base_url="http://archive.example"))
+    made = create_app(served, holder, state)
+    made.state.parsers.close()
+    made.state.parsers = HerePlainly()
+    yield made
+    state.close()
+
+
+async def ask(app: ASGIApp, asked: Asked) -> tuple[int, bytes]:
+    """Status and the body's first and last part."""
+    start: dict[str, Any] = {}
+    body: list[bytes] = []
+    sent = False
+
+    async def receive() -> Message:
+        nonlocal sent
+        if sent:
+            await asyncio.sleep(3600)
+        sent = True
+        return {"type": "http.request", "body": asked.body, "more_body": False}
+
+    async def send(message: Message) -> None:
+        start.update(message) if message["type"] == "http.response.start" else body.append(
+            message.get("body", b"")
+        )
+
+    path = unquote_to_bytes(asked.path.encode(errors="replace")).decode(errors="replace")
+    headers = [(b"host", b"archive.example"), (b"content-length", str(len(asked.body)).encode())]
+    if asked.content_type:
+        headers.append((b"content-type", asked.content_type.encode()))
+    scope = {
+        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": asked.method,
+        "path": path, "raw_path": asked.path.encode(errors="replace"), "query_string": asked.query,
+        "headers": headers, "client": ("192.0.2.1", 5000), "server": ("archive.example", 80), "root_path": "",
+        "state": {}, "scheme": "http",
+    }  # fmt: skip
+    await app(scope, receive, send)
+    whole = b"".join(body)
+    return int(start["status"]), whole[:20_000] + whole[-5_000:]
+
+
+async def campaign(app: ASGIApp, requests: Iterable[Asked]) -> tuple[Counter[int], list[str]]:
+    """How often each status came, and what was wrong with which request."""
+    counts: Counter[int] = Counter()
+    wrong: list[str] = []
+    for asked in requests:
+        began = time.monotonic()
+        try:
+            status, text = await asyncio.wait_for(ask(app, asked), SECONDS)
+        except Exception as bug:
+            wrong.append(f"{asked}: {bug!r}")
+            counts[500] += 1
+            continue
+        counts[status] += 1
+        if status >= 500 or any(word in text for word in BUGS):
+            wrong.append(f"{asked}: HTTP {status} {text[:300]!r} after {time.monotonic() - began:.1f} s")
+    return counts, wrong
+
+
+CONSTRAINTS = (
+    "POS", "SIZE", "BAND", "TIME", "FORMAT", "TARGETNAME", "TARGETCLASS", "COLLECTION", "PUBDID",
+    "MTIME", "SNR", "REDSHIFT", "SPECRP", "SPATRES", "TIMERES", "VARAMPL", "APERTURE", "FLUXCALIB",
+    "TOP", "MAXREC", "RESPONSEFORMAT", "SIMILAR_TO", "SPACE", "TEFF", "ANOMALY", "Z00", "RUNID", "VERSION",
+    "REQUEST", "COMPRESS", "WAVECALIB", "CREATORDID",
+)  # fmt: skip
+SODA = (
+    "ID",
+    "BAND",
+    "TIME",
+    "CIRCLE",
+    "POLYGON",
+    "POS",
+    "FLUXCALIB",
+    "REDSHIFT",
+    "SPECRP",
+    "FORMAT",
+    "RUNID",
+)
+SIMILAR = (*CONSTRAINTS, "ID", "UNLIKE", "COMBINE", "EXPLAIN", "RERANK")
+ENCODE = ("UNIT", "MEDIUM", "FRAME", "WAVE", "FLUX", "ERROR", "LAYOUT", "NAME", "FORMAT", "spectrum")
+
+
+def spectrum(facts: Facts) -> Spectrum:
+    wave = np.linspace(4000.0, 6900.0, 300)
+    return Spectrum(wave, 2 + np.sin(wave / 60), np.full(300, 25.0), np.zeros(300, bool), facts)
+
+
+def asked(endpoint: str, release: OpenRelease, count: int, seed: int) -> Iterator[Asked]:
+    """The mutated requests of one endpoint."""
+    dids = [release.did_of(int(row)) for row in release.models["optical"].vectors.rows[:6]]
+    query = {
+        "REQUEST": "queryData",
+        "POS": "10.5,20.25;ICRS",
+        "SIZE": "5",
+        "BAND": "4e-7/7e-7",
+        "TIME": "2012/2020-05",
+    }
+    seeds: tuple[dict[str, str], ...]
+    likeness = {"SIMILAR_TO": dids[0], "SPACE": "physics; z00:2", "TOP": "5", "TEFF": "4000/7000"}
+    match endpoint:
+        case "/ssa":
+            other = {
+                "TARGETNAME": "HD*",
+                "FORMAT": "fits,votable",
+                "MAXREC": "3",
+                "SNR": "10/",
+                "RESPONSEFORMAT": "csv",
+            }
+            return mutations.requests(endpoint, (query, likeness, other), CONSTRAINTS, count, seed)
+        case "/datalink/links":
+            seeds = ({"ID": dids[0]}, {"ID": dids[1], "RESPONSEFORMAT": "votable"})
+            return mutations.requests(
+                endpoint, seeds, ("ID", "RESPONSEFORMAT", "REQUEST", "RUNID"), count, seed
+            )
+        case "/soda/sync":
+            seeds = (
+                {"ID": dids[0], "BAND": "4.5e-7 5e-7", "FLUXCALIB": "RELATIVE", "REDSHIFT": "0.1"},
+                {"ID": dids[1], "CIRCLE": "10 20 1", "FORMAT": "fits", "SPECRP": "500"},
+                {"ID": dids[2], "POLYGON": "1 1 3 1 3 3", "TIME": "55000 57000", "FORMAT": "csv"},
+            )  # fmt: skip
+            return mutations.requests(endpoint, seeds, SODA, count, seed)
+        case "/similar_to":
+            seeds = (
+                {"ID": dids[0], "TOP": "5", "SPACE": "parameters"},
+                {"ID": dids[1], "UNLIKE": dids[2], "EXPLAIN": "1", "MAXREC": "3", "TEFF": "4000/7000"},
+                {"ID": dids[3], "COMBINE": "1", "RESPONSEFORMAT": "csv", "BAND": "4e-7/7e-7"},
+            )  # fmt: skip
+            return mutations.requests(endpoint, seeds, SIMILAR, count, seed)
+        case "/scs":
+            seeds = (
+                {"RA": "10.5", "DEC": "-20", "SR": "5", "VERB": "2"},
+                {"RA": "0", "DEC": "90", "SR": "0"},
+            )
+            return mutations.requests(
+                endpoint, seeds, ("RA", "DEC", "SR", "VERB", "MAXREC", "RESPONSEFORMAT"), count, seed
+            )
+        case "/spectra/":
+            return mutations.paths(endpoint, dids, (".vot", ".csv", ".fits", ".orig", ""), count, seed)
+        case _:
+            facts = Facts("x", "y", "ivo://x", "x.fits", flux_unit="Jy")
+            files = (write_csv(spectrum(facts)), write_fits(spectrum(facts)), write_votable(spectrum(facts)))
+            return mutations.bodies(endpoint, files, ENCODE, count, seed)
+
+
+ENDPOINTS = ("/ssa", "/datalink/links", "/soda/sync", "/similar_to", "/scs", "/spectra/", "/encode")
+
+
+@pytest.mark.parametrize("endpoint", ENDPOINTS)
+def test_mutated_requests_meet_no_bug(
+    app: ASGIApp, release: OpenRelease, endpoint: str, request: pytest.FixtureRequest, record_property: Any
+) -> None:
+    count = COUNT if request.config.getoption("--full") else COUNT // 10
+    counts, wrong = asyncio.run(campaign(app, asked(endpoint, release, count, seed=1)))
+    record_property("statuses", dict(counts))
+    print(endpoint, dict(counts))
+    assert not wrong, "\n".join(wrong[:20])
+    assert sum(counts.values()) == count

@@ -34,6 +34,7 @@ class Coefficients:
     residual: Float64  # (N,) rms of what the components leave, in units of the continuum
     velocity: Float64  # (N,) km/s that was taken out; 0 where none was found
     explained: Float64  # (N,) share of the variance that the templates explain at that velocity
+    misfit: Float64  # (N,) rms of what the templates leave of it; the residual where there are none
     coverage: Float64  # (N,) share of good pixels
 
 
@@ -131,8 +132,8 @@ class Aligner:
         """(S, C, C): inverse of the lower Cholesky factor of the whole Gram matrices."""
         return np.asarray(np.linalg.inv(np.linalg.cholesky(self._gram)))
 
-    def velocity(self, flux: Float64, good: Bool) -> tuple[Float64, Float64]:
-        """km/s and explained share of the variance, each (N,), of normalised, averaged spectra (N, Q)."""
+    def velocity(self, flux: Float64, good: Bool) -> tuple[Float64, Float64, Float64]:
+        """km/s, explained share of the variance, rms of the rest, each (N,), of averaged spectra (N, Q)."""
         fit = good & self.used
         masked = np.where(fit, flux, 0.0)
         power = np.einsum("nq,nq->n", masked, masked)
@@ -141,7 +142,9 @@ class Aligner:
         for row in np.flatnonzero(fit.sum(axis=1) < np.count_nonzero(self.used)).tolist():
             solved = np.linalg.solve(self._gram_of(fit[row]), moments[row, :, :, None])
             explained[row] = np.sum(moments[row] * solved[:, :, 0], axis=1)
-        return self._best(explained / np.maximum(power, 1e-12)[:, None])
+        velocity, share = self._best(explained / np.maximum(power, 1e-12)[:, None])
+        left = power * np.clip(1 - share, 0.0, 1.0) / np.maximum(fit.sum(axis=1), 1)
+        return velocity, share, np.sqrt(left)
 
     def _gram_of(self, fit: Bool) -> Float64:
         """(S, C, C) over the pixels that are good; the fewer of good and bad ones are summed."""
@@ -178,15 +181,16 @@ class Front:
         parts = [self._of(prepared[at : at + BATCH]) for at in range(0, len(prepared), BATCH)]
         if not parts:
             nothing = np.zeros(0)
-            return Coefficients(np.zeros((0, len(self.basis))), nothing, nothing, nothing, nothing)
+            return Coefficients(np.zeros((0, len(self.basis))), *[nothing] * 5)
         return Coefficients(
             *(np.concatenate([getattr(p, f.name) for p in parts]) for f in fields(Coefficients))
         )
 
     def _of(self, prepared: Sequence[Prepared]) -> Coefficients:
-        flux, good, velocity, explained = aligned(self.shape, self.aligner, *stacked(prepared))
+        flux, good, velocity, explained, misfit = aligned(self.shape, self.aligner, *stacked(prepared))
         values, residual = self.project(flux, good)
-        return Coefficients(values, residual, velocity, explained, good.mean(axis=1))
+        misfit = residual if self.aligner is None else misfit
+        return Coefficients(values, residual, velocity, explained, misfit, good.mean(axis=1))
 
     def project(self, flux: Float64, good: Bool) -> tuple[Float64, Float64]:
         """Masked ridge least squares of normalised spectra (N, Q): coefficients (N, K), rms (N,)."""
@@ -267,12 +271,12 @@ def stacked(prepared: Sequence[Prepared]) -> tuple[Float64, Bool]:
 
 def aligned(
     shape: Shape, aligner: Aligner | None, flux: Float64, good: Bool
-) -> tuple[Float64, Bool, Float64, Float64]:
-    """Normalised, averaged (N, Q), at rest; good pixels; velocity (N,); explained share (N,)."""
-    velocity, explained = np.zeros(len(flux)), np.zeros(len(flux))
+) -> tuple[Float64, Bool, Float64, Float64, Float64]:
+    """Normalised, averaged (N, Q), at rest; good pixels; velocity, explained share, misfit (N,)."""
+    velocity, explained, misfit = np.zeros((3, len(flux)))
     if aligner is not None:
         still = averaged(flux, good, velocity, shape.bin)
-        velocity, explained = aligner.velocity(*continuum_normalised(*still, shape.window))
+        velocity, explained, misfit = aligner.velocity(*continuum_normalised(*still, shape.window))
         velocity = np.where(explained >= EXPLAINED, velocity, 0.0)
     moved = averaged(flux, good, velocity * (shape.bin / shape.step_kms), shape.bin)
-    return *continuum_normalised(*moved, shape.window), velocity, explained
+    return *continuum_normalised(*moved, shape.window), velocity, explained, misfit

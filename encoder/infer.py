@@ -73,10 +73,12 @@ class Encoder:
         """Latents and labels of spectra prepared on `self.grid`."""
         found = self.front(prepared)
         vectors, sigmas = self._session.run(["vectors", "sigmas"], {"features": features(found)})
-        distance = self.reference.distance(vectors)
-        labels = self._labels(vectors, found.residual, distance <= self.reference.farthest)
-        anomaly = self.reference.percentile(distance, found.residual)
-        return Encoded(vectors, sigmas, *labels, anomaly)
+        anomaly, known = self.reference.judge(vectors[:, self._intrinsic], found.misfit)
+        return Encoded(vectors, sigmas, *self._labels(vectors, found.residual, known), anomaly)
+
+    @cached_property
+    def _intrinsic(self) -> list[int]:
+        return [number for number, one in enumerate(self.recipe.latents) if one.block == "intrinsic"]
 
     def fitted(self, prepared: Sequence[Prepared]) -> Float32:
         """What the model's components hold of each spectrum (N, P), to be drawn over `Prepared.flux`.

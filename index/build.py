@@ -34,6 +34,7 @@ from encoder.infer import Encoder
 from encoder.model_config import ModelConfig
 from encoder.prepare import Prepared
 from encoder.spectrum import Facts
+from index import manifest
 from index.content import Content, Refusal, TrainedModel
 from index.release import Releases
 from index.rows import Embeddings, Seen, Words
@@ -43,7 +44,7 @@ from index.shards import SHARD_ROWS, Shard, ShardJob, load, write_shard, write_w
 Int64 = NDArray[np.int64]
 Progress = Callable[[str, int, int], None]  # step, done, of how many; 0 where that is not known
 
-BUILD_FORMAT = 2  # changes when the same input gives other work files
+BUILD_FORMAT = 3  # changes when the same input gives other work files
 
 
 class BuildError(Exception):
@@ -167,7 +168,7 @@ def work_key(plan: BuildPlan, entries: Mapping[str, Sequence[Entry]]) -> str:
     archive = (plan.archive.authority, plan.archive.published, plan.publisher)
     sections = [[asdict(one) for one in plan.collections], [asdict(one) for one in plan.models]]
     facts = [digest(*map(asdict, listed)) for listed in entries.values()]
-    return digest(archive, sections, facts)
+    return digest(manifest.FORMAT_VERSION, archive, sections, facts)
 
 
 def _finished(path: Path, plan: BuildPlan) -> Report | None:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from scipy.optimize import nnls
 
-from encoder.spectrum import Float64, Int64
+from encoder.spectrum import Bool, Float64, Int64
 
 FEWEST = 100  # held-out spectra in a bin
 MOST_BINS = 4
 LEVELS = {"68": 0.68, "90": 0.90}
+SNR_LIMITS = (20.0, 50.0, 100.0)
+FEWEST_SHOWN = 20  # held-out spectra, for a share of them to mean something
 CLIP = 0.95  # squared differences beyond this quantile are shortened: variables and wrong names
 
 
@@ -35,10 +39,35 @@ def _conformal(error: Float64, level: float) -> float:
     return float(np.sort(error)[rank - 1])
 
 
-def coverage(table: dict[str, Any], error: Float64, residual: Float64) -> dict[str, float]:
-    """Share of errors (n,) inside the intervals, by level."""
+def coverage(table: dict[str, Any], error: Float64, residual: Float64) -> dict[str, Float64]:
+    """Whether errors (n,) lie inside the intervals, by level: 1 or 0."""
     place = np.searchsorted(np.asarray(table["residual"]), residual)
-    return {name: float(np.mean(np.abs(error) <= np.asarray(table[name])[place])) for name in LEVELS}
+    return {name: (np.abs(error) <= np.asarray(table[name])[place]).astype(float) for name in LEVELS}
+
+
+def coverage_by_snr(error: Float64, residual: Float64, folds: Int64, snr: Float64) -> dict[str, Any]:
+    """Share of errors (n,) inside intervals that the other folds make, by level; in all, and by S/N (n,)."""
+    inside = {name: np.full(len(error), np.nan) for name in LEVELS}
+    for fold in np.unique(folds):
+        held = folds == fold
+        if np.count_nonzero(~held) >= FEWEST_SHOWN:
+            table = intervals(error[~held], residual[~held])
+            for name, found in coverage(table, error[held], residual[held]).items():
+                inside[name][held] = found
+    told: dict[str, Any] = {"all": _shares(inside, np.ones(len(error), dtype=bool))}
+    for low, high in itertools.pairwise((0.0, *SNR_LIMITS, np.inf)):
+        chosen = (snr >= low) & (snr < high)
+        if np.count_nonzero(chosen) >= FEWEST_SHOWN:
+            told[f"S/N {low:g} to {high:g}" if np.isfinite(high) else f"S/N from {low:g}"] = _shares(
+                inside, chosen
+            )
+    return told
+
+
+def _shares(inside: Mapping[str, Float64], chosen: Bool) -> dict[str, float]:
+    count = int(np.count_nonzero(chosen & np.isfinite(inside["68"])))
+    shares = {name: round(float(np.nanmean(one[chosen])), 3) for name, one in inside.items()} if count else {}
+    return {**shares, "spectra": count}
 
 
 def repeat_pairs(keys: list[str | None]) -> Int64:

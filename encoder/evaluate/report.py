@@ -77,6 +77,13 @@ def _rows(report: Mapping[str, Any]) -> list[tuple[str, str]]:
             )
     if report.get("purity") is not None:
         rows.append(("purity", f"{report['purity']:.2f}"))
+    for label, covered in report["calibration"]["coverage"].items():
+        parts = [
+            f"{where}: {held['68']:.0%} and {held['90']:.0%} of {held['spectra']}"
+            for where, held in covered.items()
+            if "68" in held
+        ]
+        rows.append((f"68 and 90 % intervals of {label} hold", "; ".join(parts)))
     velocity = report["velocity"]
     rows.append(("velocity", f"found in {velocity['found']:.0%}, error {velocity['error_kms']:.1f} km/s"))
     return rows

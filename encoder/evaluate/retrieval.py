@@ -35,6 +35,7 @@ class Archive:
     classes: NDArray[np.str_]
     folds: Int64
     labels: dict[str, Float64]
+    snr: Float64  # NaN where unknown
 
     @classmethod
     def of(cls, facts: Sequence[Facts]) -> Archive:
@@ -47,6 +48,7 @@ class Archive:
                 name: np.array([one.labels.get(name, np.nan) for one in facts])
                 for name in ("teff", "logg", "feh", "rv")
             },
+            np.array([np.nan if one.snr is None else one.snr for one in facts], dtype=np.float64),
         )
 
 

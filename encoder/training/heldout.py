@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.spatial.distance import cdist
 
-from encoder.evaluate.calibration import coverage, intervals, pulls, repeat_pairs, sigma_model
+from encoder.evaluate.calibration import coverage_by_snr, intervals, pulls, repeat_pairs, sigma_model
 from encoder.evaluate.information import mutual_information
 from encoder.evaluate.measures import measure, node_errors
 from encoder.evaluate.retrieval import Archive
-from encoder.front import Front
+from encoder.front import Coefficients, Front
 from encoder.infer import features, node_value, physical
+from encoder.neighbours import HeldOutDistances, nearest_mean
 from encoder.prepare import Prepared
 from encoder.recipe import Latent
 from encoder.spectrum import Float64, Int64
@@ -36,6 +38,7 @@ class HeldOut:
     scales: Float64  # (n_latent,)
     intervals: dict[str, Any]
     calibration: dict[str, Any]
+    distances: HeldOutDistances
 
     def figures(
         self, latents: Sequence[Latent], presets: Mapping[str, Mapping[str, float]]
@@ -56,16 +59,15 @@ class HeldOut:
         return np.sort(np.sqrt(difference**2 @ weight)).round(6).tolist()  # type: ignore[no-any-return]
 
 
-def held_out(
-    heads: Sequence[Head], features: Float64, residual: Float64, archive: Archive, chosen: Int64
-) -> HeldOut:
+def held_out(heads: Sequence[Head], found: Coefficients, archive: Archive, chosen: Int64) -> HeldOut:
     """Embed everything by the model of each fold, and calibrate on what that model did not see.
 
-    `features` (N, K + 2) and `residual` (N,) of all embedded spectra; the archive may have missing ones after
-    them; `chosen` are the places of training spectra.
+    `found` of all N embedded spectra; the archive may have missing ones after them; `chosen` are the places
+    of training spectra.
     """
-    missing = len(archive.folds) - len(features)
-    vectors = [np.pad(head(features), ((0, missing), (0, 0)), constant_values=np.nan) for head in heads]
+    inputs, residual = features(found).astype(np.float64), found.residual
+    missing = len(archive.folds) - len(inputs)
+    vectors = [np.pad(head(inputs), ((0, missing), (0, 0)), constant_values=np.nan) for head in heads]
     named = np.where(np.isin(np.arange(len(archive.keys)), chosen), archive.keys, "")
     pairs = repeat_pairs([key or None for key in named.tolist()])
     head = heads[0]
@@ -74,7 +76,29 @@ def held_out(
     scales = np.ones(head.matrix.shape[1])
     scales[: len(head.labels)] = errors
     scales[-1] = max(float(np.sqrt(floor[-1])), 1.0)
-    return HeldOut(archive, vectors, head, pairs, floor, slope, scales, tables, calibration | {"pulls": pull})
+    far = _distances(head, vectors, archive, chosen, found.misfit[chosen])
+    calibration |= {"pulls": pull}
+    return HeldOut(archive, vectors, head, pairs, floor, slope, scales, tables, calibration, far)
+
+
+def _distances(
+    head: Head, vectors: Sequence[Float64], archive: Archive, chosen: Int64, misfit: Float64
+) -> HeldOutDistances:
+    """Of each training spectrum to those that the model of its fold was trained on."""
+    labelled = np.zeros(len(chosen), dtype=bool)
+    for label in head.labels:
+        labelled |= np.isfinite(archive.labels[label.name][chosen])
+    folds = archive.folds[chosen]
+    to_all, to_labelled = np.zeros((2, len(chosen)))
+    for fold, embedded in enumerate(vectors):
+        mine, known = embedded[chosen][:, head.intrinsic], folds != fold
+        if known.all():
+            continue
+        far: Float64 = cdist(mine[~known], mine[known])
+        to_all[~known] = nearest_mean(far)
+        near = labelled[known]
+        to_labelled[~known] = nearest_mean(far[:, near]) if near.any() else to_all[~known]
+    return HeldOutDistances(to_all, to_labelled, misfit, labelled)
 
 
 def told_labels(head: Head, vectors: Sequence[Float64]) -> tuple[list[Float64], list[str]]:
@@ -121,14 +145,14 @@ def _labels(
 ) -> tuple[dict[str, Any], dict[str, Any], list[float]]:
     """Interval tables by label, their coverage, and the half width that holds 68 % of all errors."""
     tables, covered, errors = {}, {}, []
-    rows = chosen.tolist()
+    rows, folds, snr = chosen.tolist(), archive.folds[chosen], archive.snr[chosen]
     for number, label in enumerate(head.labels):
         truth = node_value(label.name, archive.labels[label.name][chosen])
         told = np.array([vectors[archive.folds[row]][row, number] for row in rows])
         known = np.isfinite(truth)
         error, noise = (told - truth)[known], residual[chosen][known]
         tables[label.name] = intervals(error, noise)
-        covered[label.name] = coverage(tables[label.name], error, noise)
+        covered[label.name] = coverage_by_snr(error, noise, folds[known], snr[known])
         errors.append(float(np.quantile(np.abs(error), 0.68)))
     return tables, {"coverage": covered}, errors
 

@@ -69,7 +69,7 @@ def at_rest(shape: Shape, aligner: Aligner | None, flux: Float64, good: Bool) ->
     parts = [
         aligned(shape, aligner, flux[at : at + 256], good[at : at + 256]) for at in range(0, len(flux), 256)
     ]
-    normalised, seen, velocity, _ = (np.concatenate(part) for part in zip(*parts, strict=True))
+    normalised, seen, velocity, *_ = (np.concatenate(part) for part in zip(*parts, strict=True))
     return Rest(normalised, seen), velocity
 
 

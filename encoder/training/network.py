@@ -6,8 +6,11 @@ and labels of another (a repeat, or a view), so that nuisance learns what repeat
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,6 +33,7 @@ RATE, DECAY = 2e-3, 1e-3
 KL_WEIGHT, LABEL_WEIGHT = 0.02, 2.0
 VIEWS_PER_EPOCH = 3  # observations of each spectrum that an epoch sees
 REPEAT_SHARE = 0.25  # of a batch: real repeats, the rest are views
+SAVED_EVERY = 100  # batches, a second or two
 DROPPED = 0.1  # of the first layer's inputs, so that no single component carries a label
 
 
@@ -67,16 +71,20 @@ class Blocks(nn.Module):
         return out[:, : self.labels], out[:, self.labels :], self.spread(hidden).clamp(-8, 4)
 
 
-def train_network(head: Head, material: Material, epochs: int, seed: int) -> Arrays:
-    """Weights of the network, as arrays; one thread, equal for equal input and seed."""
+def train_network(head: Head, material: Material, epochs: int, seed: int, saved: Path) -> Arrays:
+    """Weights of the network, as arrays; one thread, equal for equal input and seed.
+
+    The state is kept in `saved` every few seconds, so that a killed run goes on from there.
+    """
     torch.set_num_threads(1)
     centre, scale = standard(head, material)
     examples = _examples(head, material, centre, scale)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = Blocks(material.values.shape[1], len(head.labels), head.n_axes, head.n_nuisance)
-        _fit(model, examples, epochs, np.random.default_rng(seed))
+        _fit(model, examples, epochs, np.random.default_rng(seed), saved)
     model.eval()
+    saved.unlink(missing_ok=True)
     arrays: Arrays = {name: value.numpy().copy() for name, value in model.state_dict().items()}
     return arrays | {"centre": centre, "scale": scale}
 
@@ -120,12 +128,17 @@ def _examples(head: Head, material: Material, centre: Float64, scale: Float64) -
     )
 
 
-def _fit(model: Blocks, examples: Examples, epochs: int, rng: np.random.Generator) -> None:
+def _fit(model: Blocks, examples: Examples, epochs: int, rng: np.random.Generator, saved: Path) -> None:
     steps = epochs * -(-VIEWS_PER_EPOCH * len(examples.targets) // BATCH)
     optimiser = torch.optim.AdamW(model.parameters(), lr=RATE, weight_decay=DECAY)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, RATE, total_steps=steps)
     model.train()
-    for seen, other in _batches(examples, steps, rng):
+    parts = {"model": model, "optimiser": optimiser, "schedule": schedule}
+    first = _resumed(parts, rng, saved)
+    for step in range(first, steps):
+        if step > first and step % SAVED_EVERY == 0:
+            _save(parts, rng, step, saved)
+        seen, other = _batch(examples, rng)
         optimiser.zero_grad()
         loss = _loss(model, examples, seen, other)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -133,16 +146,36 @@ def _fit(model: Blocks, examples: Examples, epochs: int, rng: np.random.Generato
         schedule.step()
 
 
-def _batches(examples: Examples, steps: int, rng: np.random.Generator) -> Iterator[tuple[Tensor, Tensor]]:
+def _save(parts: Mapping[str, Any], rng: np.random.Generator, step: int, path: Path) -> None:
+    """All that the next steps depend on, under the path only when it is whole."""
+    state = {name: part.state_dict() for name, part in parts.items()}
+    numbers = json.dumps(rng.bit_generator.state)
+    torch.save({**state, "step": step, "numpy": numbers, "torch": torch.get_rng_state()}, f"{path}.part")
+    Path(f"{path}.part").replace(path)
+
+
+def _resumed(parts: Mapping[str, Any], rng: np.random.Generator, path: Path) -> int:
+    """The step to go on from; 0 where nothing was saved."""
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True)
+    for name, part in parts.items():
+        part.load_state_dict(state[name])
+    rng.bit_generator.state = json.loads(state["numpy"])
+    torch.set_rng_state(state["torch"])
+    return int(state["step"])
+
+
+def _batch(examples: Examples, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Rows of observations (B,), and for each a spectrum (B,) of the same object that it is rebuilt from."""
     of, repeats = examples.of.numpy(), examples.repeats.numpy()
     real = int(REPEAT_SHARE * BATCH) if len(repeats) else 0
-    for _ in range(steps):
-        seen = rng.integers(0, len(of), BATCH)
-        other = of[seen]
-        chosen = repeats[rng.integers(0, len(repeats), real)] if real else np.zeros((0, 2), dtype=np.int64)
+    seen = rng.integers(0, len(of), BATCH)
+    other = of[seen]
+    if real:
+        chosen = repeats[rng.integers(0, len(repeats), real)]
         seen[:real], other[:real] = chosen[:, 0], chosen[:, 1]
-        yield torch.from_numpy(seen), torch.from_numpy(other)
+    return torch.from_numpy(seen), torch.from_numpy(other)
 
 
 def _loss(model: Blocks, examples: Examples, seen: Tensor, other: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ def train(
         for fold in range(FOLDS)
     ]
     progress("judging on held-out objects")
-    judged = held_out(heads, features(found).astype(np.float64), found.residual, archive, chosen)
+    judged = held_out(heads, found, archive, chosen)
     return _write(config, directory, front, head, found, judged, facts, chosen, prepared)
 
 
@@ -144,7 +144,8 @@ def fitted_head(config: ModelConfig, steps: Steps, name: str, material: Material
         return head
     from encoder.training.network import train_network, with_network
 
-    arrays = steps.step(name, lambda: train_network(head, material, config.epochs, config.seed))
+    saved = steps.directory / f"{name}.state"
+    arrays = steps.step(name, lambda: train_network(head, material, config.epochs, config.seed, saved))
     return with_network(head, arrays)
 
 
@@ -168,7 +169,7 @@ def _write(
     presets = presets_of(latents)
     directory.mkdir(parents=True, exist_ok=True)
     write_arrays(directory / BASIS, front.arrays())
-    write_arrays(directory / REFERENCE, Reference.of(vectors, found.residual[chosen]).arrays())
+    write_arrays(directory / REFERENCE, Reference.of(vectors[:, head.intrinsic], judged.distances).arrays())
     write_arrays(directory / DECODER, fit_decoder(vectors, found.values[chosen]).arrays())
     network = onnx_bytes(head)
     (directory / NETWORK).write_bytes(network)

@@ -78,7 +78,9 @@ def test_labels_come_with_intervals_that_hold(model: Path) -> None:
     inside = (encoded.label_lo90[:, 0] <= teff) & (teff <= encoded.label_hi90[:, 0])
     assert inside[known].mean() > 0.8
     coverage = json.loads((model / "report.json").read_text())["calibration"]["coverage"]
-    assert coverage["teff"]["68"] == pytest.approx(0.68, abs=0.05)
+    assert coverage["teff"]["all"]["68"] == pytest.approx(0.68, abs=0.1)
+    assert coverage["teff"]["all"]["spectra"] == 180
+    assert "intervals of teff hold | all: " in (model / "card.md").read_text()
 
 
 def test_sigmas_are_the_spread_of_repeats(model: Path) -> None:

@@ -16,7 +16,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from encoder.recipe import Recipe
-from index import manifest, rows
+from index import identifiers, manifest, rows
 from index.catalogue import as_held, tap_schema
 from index.engines.duckdb_catalogue import write_catalogue
 from index.metric import parse_space
@@ -53,7 +53,7 @@ class Content:
 
     authority: str
     words: Mapping[str, rows.Words]
-    seen: Sequence[rows.Seen]
+    seen: Sequence[rows.Seen] | pa.Table  # or the table that `rows.seen_table` makes of them
     models: Sequence[TrainedModel]
     refused: Sequence[Refusal] = ()
     collections: Sequence[Mapping[str, Any]] = ()
@@ -63,21 +63,18 @@ class Content:
 
 def write_files(directory: Path, root: Path, content: Content) -> str:
     """Everything of a release into an empty directory that will stand below `root`; its id."""
-    content = _in_sky_order(content)
+    content, seen = _in_sky_order(content)
     tables = release_tables([model.recipe for model in content.models])
-    arrow = _arrow_tables(tables, content) | {table.name: held for table, held in content.extra}
+    arrow = _arrow_tables(tables, content, seen) | {table.name: held for table, held in content.extra}
     tables += tuple(table for table, _ in content.extra)
     tables = tuple(as_held(table, arrow[table.name]) if table.name in arrow else table for table in tables)
     arrow |= tap_schema(tables)
     write_catalogue(directory / "catalogue.duckdb", tables, arrow)
     (directory / "tables.json").write_text(to_json(tables), encoding="utf-8")
-    (directory / "collections.json").write_text(_collections_json(content, root), encoding="utf-8")
-    (directory / "refused.json").write_text(
-        json.dumps([asdict(refusal) for refusal in content.refused], indent=1, ensure_ascii=False),
-        encoding="utf-8",
-    )
+    write_words(directory, root, content)
+    rank = identifiers.write(directory / identifiers.FILE, seen["publisher_did"])
     for model in content.models:
-        _write_model(directory, model, content.seen)
+        _write_model(directory, model, rank)
     contents = _content_hashes(directory, arrow, content.models)
     release = manifest.release_id(contents)
     told = manifest.Manifest(
@@ -93,13 +90,27 @@ def write_files(directory: Path, root: Path, content: Content) -> str:
     return release
 
 
-def _in_sky_order(content: Content) -> Content:
-    """The same content with the spectra in the order of their row numbers."""
-    order = rows.sky_order(content.seen)
+def write_words(directory: Path, root: Path, content: Content) -> None:
+    """Where the originals are, and what was refused."""
+    (directory / "collections.json").write_text(_collections_json(content, root), encoding="utf-8")
+    (directory / "refused.json").write_text(
+        json.dumps([asdict(refusal) for refusal in content.refused], indent=1, ensure_ascii=False),
+        encoding="utf-8",
+    )
+
+
+def _in_sky_order(content: Content) -> tuple[Content, pa.Table]:
+    """The same content, and its spectra by column, in the order of their row numbers."""
+    seen = as_table(content.seen)
+    order = rows.sky_order(seen)
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
     models = [replace(model, embeddings=_moved(model.embeddings, place)) for model in content.models]
-    return replace(content, seen=[content.seen[old] for old in order], models=models)
+    return replace(content, models=models), seen.take(pa.array(order)).combine_chunks()
+
+
+def as_table(seen: Sequence[rows.Seen] | pa.Table) -> pa.Table:
+    return seen if isinstance(seen, pa.Table) else rows.seen_table(seen)
 
 
 def _moved(embeddings: rows.Embeddings, place: NDArray[np.int64]) -> rows.Embeddings:
@@ -122,19 +133,20 @@ def release_tables(recipes: Sequence[Recipe]) -> tuple[Table, ...]:
     return (first, *models, *others)
 
 
-def _arrow_tables(tables: Sequence[Table], content: Content) -> dict[str, pa.Table]:
+def _arrow_tables(tables: Sequence[Table], content: Content, seen: pa.Table) -> dict[str, pa.Table]:
     described = {table.name: table for table in tables}
     counted = [(m.recipe, len(m.embeddings.of), _report_text(m.directory)) for m in content.models]
+    given = rows.numbered(seen, content.words)
     arrow = {
-        "doppel.spectra": rows.spectra_rows(described["doppel.spectra"], content.seen, content.words),
-        "ivoa.obscore": rows.obscore_rows(described["ivoa.obscore"], content.seen),
+        "doppel.spectra": rows.spectra_rows(described["doppel.spectra"], given),
+        "ivoa.obscore": rows.obscore_rows(described["ivoa.obscore"], given),
         "doppel.models": rows.models_rows(described["doppel.models"], counted),
         "doppel.latents": rows.latents_rows(described["doppel.latents"], [m.recipe for m in content.models]),
-        FACTS: rows.facts_rows(content.seen, {m.recipe.name: m.embeddings for m in content.models}),
+        FACTS: rows.facts_rows(given, {m.recipe.name: m.embeddings.reasons for m in content.models}),
     }
     for model in content.models:
         name = f"doppel.{model.recipe.name}"
-        arrow[name] = rows.model_rows(described[name], model.recipe, content.seen, model.embeddings)
+        arrow[name] = rows.model_rows(described[name], model.recipe, seen["publisher_did"], model.embeddings)
     return arrow
 
 
@@ -156,10 +168,9 @@ def _collections_json(content: Content, root: Path) -> str:
     )
 
 
-def _write_model(directory: Path, model: TrainedModel, seen: Sequence[rows.Seen]) -> None:
+def _write_model(directory: Path, model: TrainedModel, rank: NDArray[np.int32]) -> None:
     name, embeddings = model.recipe.name, model.embeddings
     shutil.copytree(model.directory, directory / "models" / name)
-    rank = _did_rank([one.facts.publisher_did for one in seen])
     VectorSet.build(
         directory / "vectors" / name,
         embeddings.of,
@@ -167,13 +178,6 @@ def _write_model(directory: Path, model: TrainedModel, seen: Sequence[rows.Seen]
         rank[embeddings.of],
         parse_space(model.recipe.default_preset, model.recipe),
     )
-
-
-def _did_rank(dids: Sequence[str]) -> NDArray[np.int32]:
-    """The place of each DID among all, in order of code points."""
-    rank = np.empty(len(dids), np.int32)
-    rank[sorted(range(len(dids)), key=dids.__getitem__)] = np.arange(len(dids), dtype=np.int32)
-    return rank
 
 
 def _content_hashes(
@@ -190,6 +194,6 @@ def _content_hashes(
             directory / "models" / name / "recipe.json"
         )
         hashes[f"vectors/{name}"] = manifest.content_hash(
-            pa.table({"row": model.embeddings.of, "vector": list(model.embeddings.vectors)})
+            pa.table({"row": model.embeddings.of, "vector": rows.vector_lists(model.embeddings.vectors)})
         )
     return hashes

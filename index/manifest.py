@@ -13,7 +13,7 @@ import pyarrow as pa
 
 MANIFEST = "manifest.json"
 CHECKSUM = "manifest.sha256"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 HASHED_ROWS = 65_536
 CHUNK = 1 << 20
 

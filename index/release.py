@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
+import pyarrow as pa
+from numpy.typing import ArrayLike, NDArray
 
 from encoder.collection import Collection, CollectionConfig
 from encoder.recipe import Recipe
@@ -24,6 +25,8 @@ from encoder.spectrum import Facts, Spectrum
 from index import manifest
 from index.content import Content, write_files
 from index.engines.duckdb_engine import DEFAULT_LIMITS, DuckDBEngine, EngineLimits
+from index.identifiers import FILE, Identifiers
+from index.rows import FACTS_NAMES, facts_of
 from index.vectors import VectorSet
 from registry_metadata.columns import Table, from_json
 
@@ -226,8 +229,7 @@ class OpenRelease:
             table.model: Model(path, table.model) for table in self.tables.values() if table.model
         }
         self.engine = _engine(path, list(self.tables), limits)
-        self._dids = self._all_dids()
-        self._rows = {did: row for row, did in enumerate(self._dids)}
+        self._identifiers = Identifiers([path / FILE])
 
     @classmethod
     def open(cls, path: Path, limits: EngineLimits = DEFAULT_LIMITS) -> OpenRelease:
@@ -242,13 +244,8 @@ class OpenRelease:
             )
         return cls(path, limits)
 
-    def _all_dids(self) -> list[str]:
-        table = self.engine.table("SELECT publisher_did FROM release.internal.facts ORDER BY row_number")
-        dids: list[str] = table.column(0).to_pylist()
-        return dids
-
     def __len__(self) -> int:
-        return len(self._dids)
+        return len(self._identifiers)
 
     def model(self, name: str) -> Model:
         """The model of this name; ReleaseError with those that there are."""
@@ -258,28 +255,32 @@ class OpenRelease:
 
     def row_of(self, did: str) -> int | None:
         """The row of a publisher DID; a space is also read as the plus sign that it may have been."""
-        return self._rows.get(did, self._rows.get(did.replace(" ", "+")))
+        row = self._identifiers.row_of(did)
+        return self._identifiers.row_of(did.replace(" ", "+")) if row is None and " " in did else row
 
     def rows_of(self, dids: Iterable[str]) -> list[int | None]:
-        return [self.row_of(did) for did in dids]
+        asked = list(dids)
+        rows = self._identifiers.rows_of(asked)
+        return [
+            self.row_of(did) if row is None and " " in did else row
+            for did, row in zip(asked, rows, strict=True)
+        ]
 
     def did_of(self, row: int) -> str:
-        return self._dids[row]
+        return self._identifiers.did_of(row)
+
+    def dids_of(self, rows: ArrayLike) -> pa.ChunkedArray:
+        """The DIDs of many rows at once, in their order."""
+        return self._identifiers.dids_of(rows)
 
     def facts_of(self, row: int) -> Facts:
         """What the archive states about the spectrum in this row."""
-        return Facts(**json.loads(self._internal(row)[0]))
+        return facts_of(self._internal([row])[0])
 
-    def described(self, rows: Sequence[int]) -> list[tuple[Facts, float, float]]:
+    def described(self, rows: Sequence[int]) -> list[tuple[Facts, float | None, float | None]]:
         """Facts and covered wavelengths (metres in vacuum) of each row, in the order asked."""
-        sql = (
-            "SELECT f.row_number, f.facts, s.ssa_specstart, s.ssa_specend FROM release.internal.facts AS f"
-            " JOIN release.doppel.spectra AS s USING (row_number)"
-            " WHERE f.row_number IN (SELECT unnest(CAST(? AS BIGINT[])))"
-        )
-        found = self.engine.rows(sql, [list(rows)])
-        known = {row: (Facts(**json.loads(facts)), low, high) for row, facts, low, high in found}
-        return [known[row] for row in rows]
+        known = {one["row_number"]: one for one in self._internal(rows)}
+        return [(facts_of(known[row]), known[row]["em_min"], known[row]["em_max"]) for row in rows]
 
     def facts(self, row: int) -> dict[str, object]:
         """The same as a dictionary, the labels beside the rest."""
@@ -289,13 +290,15 @@ class OpenRelease:
 
     def no_embedding(self, row: int, model: str) -> str | None:
         """Why the model left this spectrum out; None where it did not."""
-        reasons: dict[str, str] = json.loads(self._internal(row)[1])
+        reasons: dict[str, str] = json.loads(self._internal([row])[0]["reasons"])
         return reasons.get(model)
 
-    def _internal(self, row: int) -> tuple[str, str]:
-        sql = "SELECT facts, reasons FROM release.internal.facts WHERE row_number = ?"
-        facts, reasons = self.engine.table(sql, [row]).columns
-        return facts[0].as_py(), reasons[0].as_py()
+    def _internal(self, rows: Sequence[int]) -> list[dict[str, Any]]:
+        """Rows of internal.facts; few enough to be listed in the statement."""
+        listed = ", ".join(str(int(row)) for row in rows) or "NULL"
+        names = ", ".join(f'"{name}"' for name in FACTS_NAMES)
+        sql = f"SELECT {names} FROM release.internal.facts WHERE row_number IN ({listed})"  # noqa: S608 (numbers)
+        return [dict(zip(FACTS_NAMES, row, strict=True)) for row in self.engine.rows(sql)]
 
     @cached_property
     def collections(self) -> Mapping[str, Collection]:

@@ -1,4 +1,4 @@
-"""What is known of the spectra, as rows of the published tables."""
+"""What is known of the spectra, by column: rows of the published tables."""
 
 from __future__ import annotations
 
@@ -6,17 +6,19 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
-from urllib.parse import quote
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from encoder.recipe import Recipe
 from encoder.spectrum import Facts
 from index.catalogue import arrow_schema
+from index.engines.columns import computed
 from registry_metadata.columns import Table
 
 Float32 = NDArray[np.float32]
@@ -67,63 +69,101 @@ class Words:
     reference: str | None = None
 
 
-def sky_order(seen: Sequence[Seen]) -> list[int]:
-    """Places in `seen` by zones of half a degree in declination, right ascension, DID; unplaced ones last."""
-
-    def key(place: int) -> tuple[float, float, str]:
-        facts = seen[place].facts
-        if facts.ra is None or facts.dec is None:
-            return math.inf, 0.0, facts.publisher_did
-        return math.floor(2 * facts.dec), facts.ra, facts.publisher_did
-
-    return sorted(range(len(seen)), key=key)
-
-
-def spectra_rows(table: Table, seen: Sequence[Seen], words: Mapping[str, Words]) -> pa.Table:
-    """doppel.spectra; the row number is the place in `seen`."""
-    rows = [
-        {"row_number": row, **_spectrum(one, words[one.facts.collection])} for row, one in enumerate(seen)
-    ]
-    return pa.Table.from_pylist(rows, schema=arrow_schema(table))
-
-
-def obscore_rows(table: Table, seen: Sequence[Seen]) -> pa.Table:
-    """ivoa.obscore, in the same order."""
-    rows = [{"row_number": row, **_observation(one)} for row, one in enumerate(seen)]
-    return pa.Table.from_pylist(rows, schema=arrow_schema(table))
-
-
-FACTS_SCHEMA = pa.schema(
+LABELS = ("teff", "logg", "feh", "rv", "redshift")  # that archives state
+_TEXTS = [one.name for one in fields(Facts) if str(one.type).startswith("str")]
+_NUMBERS = [one.name for one in fields(Facts) if str(one.type).startswith("float")]
+SEEN_SCHEMA = pa.schema(
     [
-        ("row_number", pa.int64()),
-        ("publisher_did", pa.string()),
-        ("facts", pa.string()),  # all of them, as JSON
-        ("reasons", pa.string()),  # by model, why it has no embedding, as JSON
+        *((name, pa.string()) for name in _TEXTS),
+        *((name, pa.float64()) for name in (*_NUMBERS, *LABELS)),
+        *((name, pa.int64()) for name in ("size", "n_pixels")),
+        *((name, pa.float64()) for name in ("em_min", "em_max")),
     ]
 )
+"""Spectra by column: fields of `Facts`, labels beside them, and what the pixels told, NULL where nobody read
+them."""
 
 
-def facts_rows(seen: Sequence[Seen], models: Mapping[str, Embeddings]) -> pa.Table:
-    """internal.facts: what the service needs to open the original file, and why models left it out."""
-    rows = [
-        {
-            "row_number": row,
-            "publisher_did": one.facts.publisher_did,
-            "facts": json.dumps(asdict(one.facts), ensure_ascii=False),
-            "reasons": json.dumps({name: e.reasons[row] for name, e in models.items() if row in e.reasons}),
-        }
-        for row, one in enumerate(seen)
-    ]
-    return pa.Table.from_pylist(rows, schema=FACTS_SCHEMA)
+FACTS_NAMES = ("row_number", *SEEN_SCHEMA.names, "reasons")
 
 
-def model_rows(table: Table, recipe: Recipe, seen: Sequence[Seen], embeddings: Embeddings) -> pa.Table:
-    """doppel.<model>, ascending row numbers; NaN becomes NULL."""
+def seen_table(seen: Sequence[Seen]) -> pa.Table:
+    """The spectra by column; refuses labels for which no column is published."""
+    unknown = {name for one in seen for name in one.facts.labels} - set(LABELS)
+    if unknown:
+        raise ValueError(f"no column for the labels {', '.join(sorted(unknown))}")
+    columns = {name: [getattr(one.facts, name) for one in seen] for name in (*_TEXTS, *_NUMBERS, "size")}
+    columns |= {name: [one.facts.labels.get(name) for one in seen] for name in LABELS}
+    columns |= {name: [getattr(one, name) for one in seen] for name in ("n_pixels", "em_min", "em_max")}
+    return pa.table({name: columns[name] for name in SEEN_SCHEMA.names}, schema=SEEN_SCHEMA)
+
+
+def sky_order(seen: pa.Table) -> NDArray[np.int64]:
+    """Places in `seen` by zones of half a degree in declination, right ascension, DID; unplaced ones last."""
+    placed = pc.and_(pc.is_valid(seen["ra"]), pc.is_valid(seen["dec"]))
+    zone = pc.if_else(placed, pc.floor(pc.multiply(seen["dec"], 2.0)), math.inf)
+    keys = {"zone": zone, "ra": pc.if_else(placed, seen["ra"], 0.0), "did": seen["publisher_did"]}
+    order = pc.sort_indices(pa.table(keys), [(name, "ascending") for name in keys])
+    return np.asarray(order, np.int64)
+
+
+def numbered(seen: pa.Table, words: Mapping[str, Words], first: int = 0) -> pa.Table:
+    """`seen` with row numbers from `first` on, the limits of the exposures and the collections' own words."""
+    start, stop = _exposures(seen)
+    at = pc.index_in(seen["collection"], pa.array(list(words), pa.string()))
+    told = {
+        f"its_{one.name}": pa.array([getattr(word, one.name) for word in words.values()], pa.string()).take(
+            at
+        )
+        for one in fields(Words)
+    }
+    mine = {name: seen[name] for name in seen.column_names}
+    rows = pa.array(np.arange(first, first + len(seen)))
+    return pa.table({"row_number": rows, **mine, "t_start": start, "t_stop": stop, **told})
+
+
+def _exposures(seen: pa.Table) -> tuple[pa.Array, pa.Array]:
+    when = zip(*(seen[name].to_pylist() for name in ("date_obs", "mjd", "exposure")), strict=True)
+    limits = [_limits(*one) for one in when]
+    return tuple(pa.array([one[side] for one in limits], pa.float64()) for side in (0, 1))
+
+
+def spectra_rows(table: Table, given: pa.Table) -> pa.Table:
+    """doppel.spectra from `numbered` spectra."""
+    return computed(SPECTRA, given, arrow_schema(table))
+
+
+def obscore_rows(table: Table, given: pa.Table) -> pa.Table:
+    """ivoa.obscore, in the same order."""
+    return computed(OBSCORE, given, arrow_schema(table))
+
+
+def facts_rows(given: pa.Table, reasons: Mapping[str, Mapping[int, str]]) -> pa.Table:
+    """internal.facts: what the service needs to open the original file, and by model why it left rows out."""
+    first = given["row_number"][0].as_py() if len(given) else 0
+    told = {row for by_row in reasons.values() for row in by_row}
+    words = np.full(len(given), "{}", object)
+    for row in told:
+        words[row - first] = json.dumps({name: one[row] for name, one in reasons.items() if row in one})
+    held = given.select(["row_number", *SEEN_SCHEMA.names])
+    return held.append_column("reasons", pa.array(words, pa.string()))
+
+
+def facts_of(row: Mapping[str, Any]) -> Facts:
+    """The facts in a row of internal.facts."""
+    labels = {name: row[name] for name in LABELS if row[name] is not None}
+    return Facts(**{name: row[name] for name in (*_TEXTS, *_NUMBERS, "size")}, labels=labels)
+
+
+def model_rows(
+    table: Table, recipe: Recipe, dids: pa.ChunkedArray, embeddings: Embeddings, first: int = 0
+) -> pa.Table:
+    """doppel.<model>, ascending row numbers from `first` on; NaN becomes NULL. `dids` are of all spectra."""
     columns: dict[str, object] = {
-        "row_number": embeddings.of,
-        "ssa_pubdid": [seen[row].facts.publisher_did for row in embeddings.of.tolist()],
+        "row_number": embeddings.of + first,
+        "ssa_pubdid": dids.take(pa.array(embeddings.of)).combine_chunks(),
         "anomaly": embeddings.anomaly,
-        "embedding": _vectors(embeddings.vectors),
+        "embedding": vector_lists(embeddings.vectors),
     }
     for number, label in enumerate(recipe.labels):
         columns[f"{label.name}_pred"] = embeddings.labels[:, number]
@@ -138,11 +178,12 @@ def model_rows(table: Table, recipe: Recipe, seen: Sequence[Seen], embeddings: E
 
 def _column(values: object, kind: pa.DataType) -> pa.Array:
     if isinstance(values, pa.Array):
-        return values
+        return values.cast(kind)
     return pa.array(values, kind, from_pandas=True)
 
 
-def _vectors(vectors: Float32) -> pa.Array:
+def vector_lists(vectors: Float32) -> pa.Array:
+    """(n, d) as n lists."""
     flat = pa.array(np.ascontiguousarray(vectors, np.float32).reshape(-1))
     return pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
 
@@ -158,10 +199,10 @@ def _model(recipe: Recipe, count: int, report: str) -> dict[str, object]:
         "model": recipe.name,
         "model_id": recipe.model_id,
         "kind": recipe.kind,
-        "wave_start": recipe.grid.start * 1e-10,
-        "wave_stop": recipe.grid.stop * 1e-10,
-        "pixels": recipe.grid.pixels,
-        "min_coverage": recipe.min_coverage,
+        "wave_start": recipe.grid.start * 1e-10 if recipe.grid.pixels else None,
+        "wave_stop": recipe.grid.stop * 1e-10 if recipe.grid.pixels else None,
+        "pixels": recipe.grid.pixels or None,
+        "min_coverage": recipe.min_coverage if recipe.grid.pixels else None,
         "n_latents": len(recipe.latents),
         "n_spectra": count,
         "default_preset": recipe.default_preset,
@@ -189,115 +230,23 @@ def latents_rows(table: Table, recipes: Sequence[Recipe]) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=arrow_schema(table))
 
 
-def product_url(did: str, suffix: str) -> str:
-    """`/spectra/ivo%3A%2F%2F….vot`, below the base URL; the DID fully encoded (SSA 1.1, 4.2.5.1)."""
-    return f"/spectra/{quote(did, safe='')}{suffix}"
-
-
-def links_url(did: str) -> str:
-    """Below the service's base URL."""
-    return f"/datalink/links?ID={quote(did, safe='')}"
-
-
-def _spectrum(seen: Seen, words: Words) -> dict[str, object]:
-    facts = seen.facts
-    return {
-        **_access(seen),
-        **_identity(facts, words),
-        **_place(facts),
-        **_times(facts),
-        **_wavelengths(seen),
-        **_axes(facts),
-        **_own(facts),
-    }
-
-
-def _access(seen: Seen) -> dict[str, object]:
-    did = seen.facts.publisher_did
-    return {
-        "ssa_pubdid": did,
-        "accref": product_url(did, ".vot"),
-        "mime": VOTABLE,
-        "accsize": _kilobytes(seen),
-        "datalink_url": links_url(did),
-        "preview_url": product_url(did, ".png"),
-        "ssa_length": seen.n_pixels,
-        "ssa_model": "Spectrum-1.1",
-        "ssa_dstype": "Spectrum",
-    }
-
-
-def _kilobytes(seen: Seen) -> int:
-    return math.ceil((VOTABLE_BYTES + PIXEL_BYTES * seen.n_pixels) / 1000)
-
-
-def _title(facts: Facts) -> str:
-    return f"{facts.object or facts.spectrum_id} ({facts.collection})"
-
-
-def _identity(facts: Facts, words: Words) -> dict[str, object]:
-    return {
-        "ssa_dstitle": _title(facts),
-        "ssa_pdate": words.published,
-        "ssa_cdate": None,
-        "ssa_targname": facts.object or facts.spectrum_id,
-        "ssa_targclass": facts.object_class,
-        "ssa_redshift": facts.labels.get("redshift"),
-        "ssa_snr": facts.snr,
-        "ssa_publisher": words.publisher,
-        "ssa_creator": words.creator,
-        "ssa_collection": facts.collection,
-        "ssa_instrument": facts.instrument or facts.telescope,
-        "ssa_datasource": words.data_source,
-        "ssa_creationtype": "archival",
-        "ssa_reference": words.reference,
-    }
-
-
-def _place(facts: Facts) -> dict[str, object]:
-    point = None if facts.ra is None or facts.dec is None else [facts.ra, facts.dec]
-    return {
-        "ssa_targetpos": point,
-        "ssa_location": point,
-        "ssa_csysname": "ICRS",
-        "ssa_region": _circle(facts),
-    }
-
-
-def _circle(facts: Facts) -> list[float] | None:
-    if facts.ra is None or facts.dec is None:
-        return None
-    return [facts.ra, facts.dec, NOMINAL_APERTURE / 2]
-
-
-def _stc_circle(facts: Facts) -> str | None:
-    """The same as ObsCore's clients read it (ADQL 2.0's REGION, STC-S)."""
-    circle = _circle(facts)
-    return None if circle is None else "Circle ICRS {!r} {!r} {!r}".format(*circle)
-
-
-def _times(facts: Facts) -> dict[str, object]:
-    start, stop = exposure_limits(facts)
-    return {
-        "ssa_dateobs": None if start is None or stop is None else (start + stop) / 2,
-        "ssa_timeext": facts.exposure,
-        "ssa_timestart": start,
-        "ssa_timestop": stop,
-        "ssa_timesi": "86400 T",
-    }
-
-
 def exposure_limits(facts: Facts) -> tuple[float, float] | tuple[None, None]:
     """MJD between which the exposure lay; a date without time means the whole day."""
-    if facts.date_obs and (parsed := _moment(facts.date_obs)) is not None:
+    return _limits(facts.date_obs, facts.mjd, facts.exposure)
+
+
+def _limits(
+    date_obs: str | None, mjd: float | None, exposure: float | None
+) -> tuple[float, float] | tuple[None, None]:
+    if date_obs and (parsed := _moment(date_obs)) is not None:
         moment, whole_day = parsed
         start = (moment - MJD_EPOCH).total_seconds() / DAY
-        return start, start + (1.0 if whole_day else (facts.exposure or 0.0) / DAY)
-    if facts.mjd is None:
+        return start, start + (1.0 if whole_day else (exposure or 0.0) / DAY)
+    if mjd is None:
         return None, None
-    if facts.mjd == math.floor(facts.mjd):
-        return facts.mjd, facts.mjd + 1.0
-    return facts.mjd, facts.mjd + (facts.exposure or 0.0) / DAY
+    if mjd == math.floor(mjd):
+        return mjd, mjd + 1.0
+    return mjd, mjd + (exposure or 0.0) / DAY
 
 
 def _moment(text: str) -> tuple[datetime, bool] | None:
@@ -310,29 +259,6 @@ def _moment(text: str) -> tuple[datetime, bool] | None:
         return None
 
 
-def _wavelengths(seen: Seen) -> dict[str, object]:
-    middle, width = (seen.em_min + seen.em_max) / 2, seen.em_max - seen.em_min
-    power = resolving_power(seen)
-    return {
-        "ssa_specmid": middle,
-        "ssa_specext": width,
-        "ssa_specstart": seen.em_min,
-        "ssa_specend": seen.em_max,
-        "ssa_binsize": width / (seen.n_pixels - 1) if seen.n_pixels > 1 else None,
-        "ssa_specres": middle / power if power else None,
-        "resolving_power": power,
-        "ssa_bandpass": bandpass(middle),
-    }
-
-
-def resolving_power(seen: Seen) -> float | None:
-    """The archive's, or the middle wavelength over the width of its resolution element."""
-    facts = seen.facts
-    if facts.resolving_power is not None:
-        return facts.resolving_power
-    return (seen.em_min + seen.em_max) / 2 / (facts.fwhm * 1e-10) if facts.fwhm else None
-
-
 BANDS = (
     (1.2e-11, "Gamma-ray"),
     (1.0e-8, "X-ray"),
@@ -341,78 +267,107 @@ BANDS = (
     (1.0e-6, "Optical"),
     (1.0e-4, "Infrared"),
     (1.0e-2, "Millimeter"),
+)  # terms of the messenger vocabulary, below these wavelengths in metres
+
+# Published columns as expressions of those that `numbered` gives
+_KILOBYTES = f"CAST(ceil(({VOTABLE_BYTES} + {PIXEL_BYTES} * n_pixels) / 1000) AS BIGINT)"
+_TARGET = "coalesce(nullif(object, ''), spectrum_id)"
+_TITLE = f"{_TARGET} || ' (' || collection || ')'"
+_INSTRUMENT = "coalesce(nullif(instrument, ''), telescope)"
+_PLACED = "ra IS NOT NULL AND dec IS NOT NULL"
+_RADIUS = repr(NOMINAL_APERTURE / 2)
+_MIDDLE, _WIDTH = "((em_min + em_max) / 2)", "(em_max - em_min)"
+_POWER = f"coalesce(resolving_power, CASE WHEN fwhm <> 0 THEN {_MIDDLE} / (fwhm * 1e-10) END)"
+_ENCODED = "url_encode(publisher_did)"
+_LINKS = f"'/datalink/links?ID=' || {_ENCODED}"
+_BANDPASS = " ".join(f"WHEN {_MIDDLE} < {limit!r} THEN '{term}'" for limit, term in BANDS)
+_OWN = (
+    *("spectrum_id", "object", "object_key", "object_class", "spectral_class", "line_class", "ra", "dec"),
+    *("date_obs", "telescope", "wave_frame", "label_source", "notes", *LABELS),
 )
-
-
-def bandpass(wavelength: float) -> str:
-    """The term of the messenger vocabulary for a wavelength in metres."""
-    return next((term for limit, term in BANDS if wavelength < limit), "Radio")
-
-
-def _axes(facts: Facts) -> dict[str, object]:
-    return {
-        "ssa_spectralsi": "1E-10 L",
-        "ssa_spectralucd": "em.wl",
-        "ssa_spectralunit": "Angstrom",
-        "ssa_fluxucd": "phot.flux.density;em.wl",
-        "ssa_fluxunit": facts.flux_unit,
-        "ssa_fluxcalib": facts.flux_calibration,
-        "ssa_speccalib": "ABSOLUTE",
-    }
-
-
-def _own(facts: Facts) -> dict[str, object]:
-    labels = {name: facts.labels.get(name) for name in ("teff", "logg", "feh", "rv", "redshift")}
-    names = (
-        "spectrum_id",
-        "object",
-        "object_key",
-        "object_class",
-        "spectral_class",
-        "line_class",
-        "ra",
-        "dec",
-    )
-    others = ("date_obs", "telescope", "wave_frame", "label_source", "notes")
-    return {name: getattr(facts, name) for name in names + others} | labels
-
-
-CALIB_STATUS = {"ABSOLUTE": "absolute", "RELATIVE": "relative", "NORMALIZED": "normalized"}
-
-
-def _observation(seen: Seen) -> dict[str, object]:
-    facts = seen.facts
-    start, stop = exposure_limits(facts)
-    return {
-        "dataproduct_type": "spectrum",
-        "calib_level": 1 if facts.flux_calibration == "UNCALIBRATED" else 2,
-        "obs_collection": facts.collection,
-        "obs_id": facts.spectrum_id,
-        "obs_publisher_did": facts.publisher_did,
-        "access_url": links_url(facts.publisher_did),
-        "access_format": DATALINK,
-        "access_estsize": _kilobytes(seen),
-        "target_name": facts.object or facts.spectrum_id,
-        "s_ra": facts.ra,
-        "s_dec": facts.dec,
-        "s_region": _stc_circle(facts),
-        "s_xel1": 1,
-        "s_xel2": 1,
-        "t_min": start,
-        "t_max": stop,
-        "t_exptime": facts.exposure,
-        "t_resolution": facts.exposure,
-        "t_xel": 1,
-        "em_min": seen.em_min,
-        "em_max": seen.em_max,
-        "em_res_power": resolving_power(seen),
-        "em_xel": seen.n_pixels,
-        "o_ucd": "phot.flux.density;em.wl",
-        "pol_xel": 0,
-        "facility_name": facts.telescope,
-        "instrument_name": facts.instrument or facts.telescope,
-        "obs_title": _title(facts),
-        "target_class": facts.object_class,
-        "em_ucd": "em.wl",
-        "o_calib_status": CALIB_STATUS.get(facts.flux_calibration or ""),
-    }
+SPECTRA: Mapping[str, str] = {
+    **{name: name for name in ("row_number", *_OWN)},
+    "ssa_pubdid": "publisher_did",
+    "accref": f"'/spectra/' || {_ENCODED} || '.vot'",  # the DID fully encoded (SSA 1.1, 4.2.5.1)
+    "mime": f"'{VOTABLE}'",
+    "accsize": _KILOBYTES,
+    "datalink_url": _LINKS,
+    "preview_url": f"'/spectra/' || {_ENCODED} || '.png'",
+    "ssa_length": "n_pixels",
+    "ssa_model": "'Spectrum-1.1'",
+    "ssa_dstype": "'Spectrum'",
+    "ssa_dstitle": _TITLE,
+    "ssa_pdate": "its_published",
+    "ssa_cdate": "CAST(NULL AS VARCHAR)",
+    "ssa_targname": _TARGET,
+    "ssa_targclass": "object_class",
+    "ssa_redshift": "redshift",
+    "ssa_snr": "snr",
+    "ssa_publisher": "its_publisher",
+    "ssa_creator": "its_creator",
+    "ssa_collection": "collection",
+    "ssa_instrument": _INSTRUMENT,
+    "ssa_datasource": "its_data_source",
+    "ssa_creationtype": "'archival'",
+    "ssa_reference": "its_reference",
+    "ssa_targetpos": f"CASE WHEN {_PLACED} THEN [ra, dec] END",
+    "ssa_location": f"CASE WHEN {_PLACED} THEN [ra, dec] END",
+    "ssa_csysname": "'ICRS'",
+    "ssa_region": f"CASE WHEN {_PLACED} THEN [ra, dec, CAST({_RADIUS} AS DOUBLE)] END",
+    "ssa_dateobs": "(t_start + t_stop) / 2",
+    "ssa_timeext": "exposure",
+    "ssa_timestart": "t_start",
+    "ssa_timestop": "t_stop",
+    "ssa_timesi": "'86400 T'",
+    "ssa_specmid": _MIDDLE,
+    "ssa_specext": _WIDTH,
+    "ssa_specstart": "em_min",
+    "ssa_specend": "em_max",
+    "ssa_binsize": f"CASE WHEN n_pixels > 1 THEN {_WIDTH} / (n_pixels - 1) END",
+    "ssa_specres": f"CASE WHEN {_POWER} <> 0 THEN {_MIDDLE} / {_POWER} END",
+    "resolving_power": _POWER,
+    "ssa_bandpass": f"CASE WHEN em_min IS NULL THEN NULL {_BANDPASS} ELSE 'Radio' END",
+    "ssa_spectralsi": "'1E-10 L'",
+    "ssa_spectralucd": "'em.wl'",
+    "ssa_spectralunit": "'Angstrom'",
+    "ssa_fluxucd": "'phot.flux.density;em.wl'",
+    "ssa_fluxunit": "flux_unit",
+    "ssa_fluxcalib": "flux_calibration",
+    "ssa_speccalib": "'ABSOLUTE'",
+}
+OBSCORE: Mapping[str, str] = {
+    "row_number": "row_number",
+    "dataproduct_type": "'spectrum'",
+    "calib_level": "CASE WHEN flux_calibration = 'UNCALIBRATED' THEN 1 ELSE 2 END",
+    "obs_collection": "collection",
+    "obs_id": "spectrum_id",
+    "obs_publisher_did": "publisher_did",
+    "access_url": _LINKS,
+    "access_format": f"'{DATALINK}'",
+    "access_estsize": _KILOBYTES,
+    "target_name": _TARGET,
+    "s_ra": "ra",
+    "s_dec": "dec",
+    # as ObsCore's clients read it (ADQL 2.0's REGION, STC-S)
+    "s_region": f"CASE WHEN {_PLACED} THEN 'Circle ICRS ' || ra || ' ' || dec || ' {_RADIUS}' END",
+    "s_xel1": "1",
+    "s_xel2": "1",
+    "t_min": "t_start",
+    "t_max": "t_stop",
+    "t_exptime": "exposure",
+    "t_resolution": "exposure",
+    "t_xel": "1",
+    "em_min": "em_min",
+    "em_max": "em_max",
+    "em_res_power": _POWER,
+    "em_xel": "n_pixels",
+    "o_ucd": "'phot.flux.density;em.wl'",
+    "pol_xel": "0",
+    "facility_name": "telescope",
+    "instrument_name": _INSTRUMENT,
+    "obs_title": _TITLE,
+    "target_class": "object_class",
+    "em_ucd": "'em.wl'",
+    "o_calib_status": "CASE WHEN flux_calibration IN ('ABSOLUTE', 'RELATIVE', 'NORMALIZED')"
+    " THEN lower(flux_calibration) END",
+}

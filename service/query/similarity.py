@@ -338,7 +338,8 @@ class Similarity:
             rows: NDArray[np.int64] = found.to_numpy()
             return rows
         release = self.context.release
-        numbers = [(did, release.row_of(did)) for did in found.to_pylist()]
+        dids = found.to_pylist()
+        numbers = zip(dids, release.rows_of(dids), strict=True)
         return np.array(
             [row for did, row in numbers if row is not None and release.did_of(row) == did], np.int64
         )
@@ -379,10 +380,8 @@ class Similarity:
         return pa.table(columns if not lookup.by_row else {"r": columns["r"], "distance": distance})
 
     def match_table(self, rows: NDArray[np.int64], distance: NDArray[np.float64]) -> pa.Table:
-        names = [self.context.release.did_of(int(row)) for row in rows]
-        return pa.table(
-            {"r": pa.array(rows), "did": pa.array(names, pa.string()), "distance": pa.array(distance)}
-        )
+        names = self.context.release.dids_of(rows)
+        return pa.table({"r": pa.array(rows), "did": names, "distance": pa.array(distance)})
 
     def remark(self, model: Model, space: str, words: str, plan: Plan | None, visited: int = 0) -> None:
         """How it was found, for the reader of the answer."""
@@ -434,7 +433,7 @@ def dids(release: OpenRelease, model: Model) -> pa.Array:
     """The DIDs of a model's vectors in their order, made once per release."""
     known = _DIDS.setdefault(release, {})
     if model.name not in known:
-        known[model.name] = pa.array([release.did_of(int(row)) for row in model.vectors.rows], pa.string())
+        known[model.name] = release.dids_of(model.vectors.rows).combine_chunks()
     return known[model.name]
 
 

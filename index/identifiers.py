@@ -1,0 +1,99 @@
+"""Publisher DIDs of a release and their rows, both ways, in a mapped file: opened without being read."""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import ArrayLike, NDArray
+
+FILE = "identifiers.arrow"
+MANY = 300  # from here on one hash table of all DIDs is quicker than so many searches
+
+
+def write(path: Path, dids: pa.ChunkedArray) -> NDArray[np.int32]:
+    """The file for DIDs in the order of their rows; the answer is the rank (n,) of each by code points."""
+    texts = dids.combine_chunks().cast(pa.large_string())
+    order = pc.sort_indices(texts).to_numpy().astype(np.int64)
+    table = pa.table({"did": texts, "by_did": order})
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
+        writer.write_table(table, max_chunksize=max(1, len(table)))
+    rank = np.empty(len(order), np.int32)
+    rank[order] = np.arange(len(order), dtype=np.int32)
+    return rank
+
+
+class _Part:
+    """One file: rows from `first` on."""
+
+    def __init__(self, path: Path, first: int) -> None:
+        with pa.memory_map(str(path)) as file:
+            table = pa.ipc.open_file(file).read_all()
+        self.first, self.texts = first, table["did"].combine_chunks()
+        self.by_did: NDArray[np.int64] = table["by_did"].combine_chunks().to_numpy()
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def at(self, place: int) -> str:
+        text: str = self.texts[int(self.by_did[place])].as_py()
+        return text
+
+    def row_of(self, did: str) -> int | None:
+        place = bisect_left(range(len(self)), did, key=self.at)
+        return self.first + int(self.by_did[place]) if place < len(self) and self.at(place) == did else None
+
+
+class Identifiers:
+    """The DIDs in some files, rows counted through; `removed` rows are known, but not found."""
+
+    def __init__(self, paths: Sequence[Path], removed: ArrayLike = ()) -> None:
+        self._parts: list[_Part] = []
+        for path in paths:
+            self._parts.append(_Part(path, len(self)))
+        self._removed = frozenset(np.asarray(removed, np.int64).tolist())
+
+    def __len__(self) -> int:
+        return sum(map(len, self._parts))
+
+    def did_of(self, row: int) -> str:
+        """IndexError where there is no such row."""
+        for part in self._parts:
+            if 0 <= row - part.first < len(part):
+                did: str = part.texts[row - part.first].as_py()
+                return did
+        raise IndexError(f"no row {row}; there are {len(self)}")
+
+    def dids_of(self, rows: ArrayLike) -> pa.ChunkedArray:
+        """The DIDs of many rows, in their order."""
+        texts = pa.chunked_array([part.texts for part in self._parts])
+        return texts.take(pa.array(np.asarray(rows, np.int64))).cast(pa.string())
+
+    def row_of(self, did: str) -> int | None:
+        row = self._any_row_of(did)
+        return None if row in self._removed else row
+
+    def was_removed(self, did: str) -> bool:
+        return self._any_row_of(did) in self._removed
+
+    def _any_row_of(self, did: str) -> int | None:
+        """Later parts first: an identifier that was removed may have come back."""
+        found = (part.row_of(did) for part in reversed(self._parts))
+        return next((row for row in found if row is not None), None)
+
+    def rows_of(self, dids: Sequence[str]) -> list[int | None]:
+        """The same as `row_of` for each."""
+        if len(dids) < MANY:
+            return [self.row_of(did) for did in dids]
+        asked = pa.array(dids, pa.large_string())
+        known: dict[int, int] = {}
+        for part in self._parts:
+            places: list[Any] = pc.index_in(asked, part.texts).to_pylist()
+            known |= {n: part.first + place for n, place in enumerate(places) if place is not None}
+        rows = (known.get(number) for number in range(len(dids)))
+        return [None if row in self._removed else row for row in rows]

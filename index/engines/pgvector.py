@@ -46,12 +46,12 @@ class PgVectors:
         values = np.asarray(metric, np.float64)
         self.metric = Weights.of(values, len(values))
         with self._lock, told(), self._connection.cursor() as cursor:
-            cursor.execute(f"SELECT count(*), coalesce(max(row_number), 0) + 1 FROM {table}")
-            ((self._n, self._end),) = cursor.fetchall()
+            cursor.execute(f"SELECT row_number FROM {table} ORDER BY row_number")
+            self.rows: Ids = cursor.fetch_arrow_table().column(0).to_numpy()
             self._connection.rollback()
 
     def __len__(self) -> int:
-        return int(self._n)
+        return len(self.rows)
 
     @classmethod
     def build(
@@ -106,9 +106,10 @@ class PgVectors:
         exclude: int | None = None,
         exact: bool = False,
     ) -> Matches:
-        """The `k` nearest rows of those `among`; never fewer while as many pass."""
+        """The `k` nearest rows of those `among` (rows without a vector do not count); never fewer while as
+        many pass."""
         point, metric = np.asarray(query, np.float32), Weights.of(weights, len(self.metric.values))
-        rows = None if among is None else np.unique(np.asarray(among, np.int64))
+        rows = None if among is None else np.intersect1d(np.asarray(among, np.int64), self.rows)
         n_pass = len(self) if rows is None else len(rows)
         wanted = k + (exclude is not None)
         strategy = self._chosen(n_pass, metric, exact)
@@ -147,7 +148,7 @@ class PgVectors:
             )
         else:
             sql = nearest.format(
-                source=f"{self._table} WHERE get_bit('{_bits(rows, self._end)}'::bytea, row_number) = 1"
+                source=f"{self._table} WHERE get_bit('{_bits(rows, self.rows)}'::bytea, row_number) = 1"
             )
         return self._asked(f"SELECT row_number, did_rank, z::real[] FROM ({sql}) AS found", graph, limit)
 
@@ -198,10 +199,10 @@ def _text(values: NDArray[np.floating]) -> str:
     return "[" + ",".join(map(repr, values.astype(np.float32).tolist())) + "]"
 
 
-def _bits(rows: Ids, end: int) -> str:
-    """The rows as a bit string that get_bit reads: bit n of byte b is row 8 b + n."""
-    mask = np.zeros(-(-end // 8) * 8, np.uint8)
-    mask[rows[(rows >= 0) & (rows < end)]] = 1
+def _bits(rows: Ids, every: Ids) -> str:
+    """Some of every row as a bit string that get_bit reads: bit n of byte b is row 8 b + n."""
+    mask = np.zeros(int(every[-1]) + 1, np.uint8)
+    mask[rows] = 1
     return "\\x" + np.packbits(mask, bitorder="little").tobytes().hex()
 
 

@@ -76,7 +76,9 @@ def test_the_graph_finds_nearly_all_under_conditions_of_every_kind(
 
 
 def test_few_rows_are_compared_one_by_one_and_none_give_none(vectors: PgVectors) -> None:
-    found = vectors.search(DATA.queries[0], K, METRIC, among=ROWS[:7])
+    found = vectors.search(
+        DATA.queries[0], K, METRIC, among=[*ROWS[:7], 1, 10**9]
+    )  # the last two are not there
     assert (found.plan.strategy, len(found.rows), found.plan.exact) == (Strategy.SUBSET, 7, True)
     assert not len(vectors.search(DATA.queries[0], K, METRIC, among=[]).rows)
 

@@ -134,5 +134,6 @@ def utypes(found: DALResults) -> dict[str, str]:
 
 def positions(found: DALResults) -> list[tuple[float, float]]:
     """ICRS degrees per row; NaN where the archive has none."""
-    places = [np.ma.filled(np.ma.asarray(record["ssa_location"], float), np.nan) for record in found]
+    cells: list[Any] = [np.ma.asarray(record["ssa_location"], float) for record in found]
+    places: list[Any] = [np.ma.filled(cell, np.nan) for cell in cells]
     return [(float(place[0]), float(place[1])) if place.size == 2 else (np.nan, np.nan) for place in places]

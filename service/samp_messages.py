@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -156,7 +156,7 @@ def _did_field(table: Any) -> str | None:
     def looks_so(field: Any) -> bool:
         return len(first) == 1 and str(first[field.ID][0]).startswith(DID_SCHEME)
 
-    rules = (
+    rules: tuple[Callable[[Any], bool], ...] = (
         lambda field: field.name.lower() in DID_NAMES,
         lambda field: (field.utype or "").lower().endswith(DID_UTYPE),
         lambda field: field.ucd == DID_UCD,

@@ -1,7 +1,8 @@
 """VOResource records of an archive: authority, registry, service, one per collection (VOResource 1.2).
 
-They are built with lxml, which escapes every value: vo-models has no CatalogService, CatalogResource, coverage
-nor capabilities of SSA and cone search, and takes no bibcode as a source. What it has, that of TAP, comes from it.
+They are built with lxml, which escapes every value: vo-models has no CatalogService, CatalogResource and
+coverage, no capability of SSA and cone search, and takes no bibcode as a source. What it has, the capability
+of TAP, comes from it.
 """
 
 from __future__ import annotations

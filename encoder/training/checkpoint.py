@@ -19,7 +19,7 @@ from encoder.spectrum import Facts
 Arrays = dict[str, NDArray[np.generic]]
 Progress = Callable[[str], None]
 
-VERSION = 5  # of the steps; a new one forgets those of the old
+VERSION = 6  # of the steps; a new one forgets those of the old
 
 
 def digest_of(config: ModelConfig, prepared: Sequence[Prepared], facts: Sequence[Facts]) -> str:

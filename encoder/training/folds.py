@@ -44,7 +44,7 @@ def evaluate(
     """
     steps = Steps(workdir, digest_of(config, prepared, facts), progress)
     archive = Archive.of([*facts, *missing])
-    chosen = training_rows(config, facts)
+    chosen = training_rows(config, prepared, facts)
     folds = [
         _fold(config, steps, prepared, facts, chosen[archive.folds[chosen] != fold], f"fold-{fold + 1}")
         for fold in range(FOLDS)

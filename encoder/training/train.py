@@ -29,6 +29,7 @@ from encoder.training.linear import Views
 from encoder.training.material import Material
 
 FEWEST = 30  # spectra to train on
+FEWEST_VALUES = 50  # of the flux: about two from each pixel of the archive's that is wider than the grid's
 
 
 class TrainingError(Exception):
@@ -52,7 +53,7 @@ def train(
     run goes on. Equal input and seed give equal files. Raises TrainingError where there is too little.
     """
     steps = Steps(workdir, digest_of(config, prepared, facts), progress)
-    chosen = training_rows(config, facts)
+    chosen = training_rows(config, prepared, facts)
     front = fit_front(config, steps, prepared, facts, chosen)
     found = Coefficients(**steps.step("coefficients", lambda: vars(front(prepared))))  # type: ignore[arg-type]
     material = material_of(config, steps, front, prepared, facts, chosen, found.values)
@@ -68,13 +69,14 @@ def train(
     return _write(config, directory, front, head, found, judged, facts, chosen, prepared)
 
 
-def training_rows(config: ModelConfig, facts: Sequence[Facts]) -> Int64:
-    """Places of the spectra of the wanted collections and class."""
+def training_rows(config: ModelConfig, prepared: Sequence[Prepared], facts: Sequence[Facts]) -> Int64:
+    """Places of the spectra of the wanted collections and class that are not a few pixels wide."""
     rows = [
         row
         for row, one in enumerate(facts)
         if (not config.collections or one.collection in config.collections)
         and (not config.object_class or one.object_class == config.object_class)
+        and np.unique(prepared[row].flux).size >= FEWEST_VALUES
     ]
     if len(rows) < FEWEST:
         what = f"of class {config.object_class!r} " if config.object_class else ""

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from encoder.infer import Encoder, features
 from encoder.model_config import ModelConfig
 from encoder.recipe import Recipe
 from encoder.training.folds import evaluate
-from encoder.training.train import TrainingError, train
+from encoder.training.train import TrainingError, train, training_rows
 from tests.encoder.stars import GRID, stars
 
 PREPARED, FACTS = stars()
@@ -175,6 +176,13 @@ def test_too_few_spectra_are_refused(tmp_path: Path) -> None:
             workdir=tmp_path,
             progress=print,
         )
+
+
+def test_spectra_of_a_few_wide_pixels_are_not_trained_on() -> None:
+    """A prism's spectrum that has eight pixels where the grid has 768."""
+    coarse = replace(PREPARED[0], flux=np.repeat(PREPARED[0].flux[::96], 96))
+    rows = training_rows(config("linear"), [coarse, *PREPARED[1:]], FACTS)
+    assert rows.tolist() == list(range(1, len(FACTS)))
 
 
 def test_applying_a_model_needs_no_torch(model: Path) -> None:

@@ -33,16 +33,17 @@ SHORT = 1000  # rows of the answers that are made from ready rows; longer ones a
 SMALL = (
     5000  # spectra of an archive whose identifiers are fetched without a limit, which costs the engine more
 )
+PAGE = 100  # rows that are made ready together
 KEPT = 20_000  # rows of a release, some 1.5 kB each; those not asked for the longest leave first
 
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """What is known of a spectrum without its pixels; metres in vacuum."""
+    """What is known of a spectrum without its pixels; metres in vacuum, None where nobody read them."""
 
     facts: Facts
-    em_min: float
-    em_max: float
+    em_min: float | None
+    em_max: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +77,21 @@ def ready_rows(release: OpenRelease, dids: Sequence[str], form: Form | None, bas
     suffix = form.suffix if form else ""
 
     def make(missing: Sequence[tuple[str, str, str]]) -> dict[tuple[str, str, str], str]:
-        made = made_ready(release, [did for *_, did in missing], form, base_url)
+        made = made_ready(release, pages(release, [did for *_, did in missing]), form, base_url)
         return {(base_url, suffix, did): text for did, text in made.items()}
 
     return parts(release).rows.all([(base_url, suffix, did) for did in dids], make)
+
+
+def pages(release: OpenRelease, dids: Sequence[str]) -> list[str]:
+    """These identifiers and those of the spectra around them: rows lie by their place on the sky, and reading
+    a page of them costs little more than reading one."""
+    rows = [row for row in map(release.row_of, dids) if row is not None]
+    starts = sorted({row - row % PAGE for row in rows})
+    if len(starts) * PAGE > SHORT:
+        return list(dids)
+    last = len(release)
+    return [release.did_of(row) for start in starts for row in range(start, min(start + PAGE, last))]
 
 
 def made_ready(release: OpenRelease, dids: Sequence[str], form: Form | None, base_url: str) -> dict[str, str]:

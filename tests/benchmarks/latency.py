@@ -1,10 +1,12 @@
 """How fast a running service answers: medians one by one, and requests per second of many clients.
 
     python -m tests.benchmarks.latency --base http://127.0.0.1:8080 \\
-        [--peer tap=URL table=NAME ssa=URL links=URL id=DID]
+        [--peer tap=URL table=NAME ssa=URL links=URL soda=URL ids=FILE] [--only SSA links]
 
 Every request differs from the one before (another row, another place), so that an answer kept from
-before does not win. With `--peer` the same kinds of request go to another service in turn, and the ratio is printed.
+before does not win; the text of rows that were written before is kept by us, as facts of spectra are. With
+`--peer` the same kinds of request go to another service, and the ratio is printed. Our cone has the diameter
+`size`; DaCHS takes SIZE for the radius, so that it is asked for half of it.
 """
 
 from __future__ import annotations
@@ -16,9 +18,10 @@ import itertools
 import statistics
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPConnection
+from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
 Ask = Callable[[int], str]  # the n-th request's URL
@@ -93,14 +96,17 @@ def holdings(base: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(fetch(connect(url), url).decode())))
 
 
-def ours(base: str) -> dict[str, Ask]:
+def place(rows: Sequence[Mapping[str, str]], number: int) -> str:
+    """Where spectra are dense, never twice the same."""
+    middle = sorted(rows, key=lambda row: float(row["ra"]))[len(rows) // 2]
+    return f"{float(middle['ra']) + number * 1e-6:.6f},{middle['dec']}"
+
+
+def ours(base: str, size: float) -> dict[str, Ask]:
     rows = holdings(base)
 
     def row(number: int) -> dict[str, str]:
         return rows[number % len(rows)]
-
-    def place(number: int) -> str:
-        return f"{float(row(number)['ra']) + number * 1e-6:.6f},{row(number)['dec']}"
 
     def nearest(number: int) -> str:
         did = row(number)["ssa_pubdid"].replace("'", "''")
@@ -113,9 +119,12 @@ def ours(base: str) -> dict[str, Ask]:
     return {
         "TAP TOP 1": tap(lambda n: f"SELECT TOP 1 * FROM doppel.spectra WHERE ra > {n * 1e-5:.5f}"),
         "SSA cone": lambda n: (
-            f"{base}/ssa?" + urlencode({"REQUEST": "queryData", "POS": place(n), "SIZE": "2"})
+            f"{base}/ssa?" + urlencode({"REQUEST": "queryData", "POS": place(rows, n), "SIZE": f"{size:g}"})
         ),
         "links": lambda n: f"{base}/datalink/links?" + urlencode({"ID": row(n)["ssa_pubdid"]}),
+        "SODA cutout": lambda n: (
+            f"{base}/soda/sync?" + urlencode({"ID": row(n)["ssa_pubdid"], "BAND": band(n)})
+        ),
         "similar_to": lambda n: f"{base}/similar_to?" + urlencode({"ID": row(n)["ssa_pubdid"], "TOP": "10"}),
         "TAP latent_distance": tap(nearest),
         "SSA SIMILAR_TO": lambda n: (
@@ -124,8 +133,17 @@ def ours(base: str) -> dict[str, Ask]:
     }
 
 
-def peers(spec: Mapping[str, str]) -> Iterator[tuple[str, Ask]]:
-    """Requests of the same kind to another service, where `spec` has tap and table, ssa, links and id."""
+def band(number: int) -> str:
+    """A fourth of the optical wavelengths, in metres."""
+    return f"{5e-7 + number * 1e-13:.13g} 6e-7"
+
+
+def peers(
+    spec: Mapping[str, str], rows: Sequence[Mapping[str, str]], size: float
+) -> Iterator[tuple[str, Ask]]:
+    """Requests of the same kind to another service: `spec` has tap and table, ssa, links, soda and ids, a
+    file with one identifier in a line. Its cones have the places of our holdings."""
+    ids = Path(spec["ids"]).read_text(encoding="utf-8").split() if "ids" in spec else []
     if "tap" in spec:
         query = "SELECT TOP 1 * FROM {table} WHERE ra > {place:.5f}"
         yield (
@@ -146,11 +164,16 @@ def peers(spec: Mapping[str, str]) -> Iterator[tuple[str, Ask]]:
             "SSA cone",
             lambda n: (
                 f"{spec['ssa']}?"
-                + urlencode({"REQUEST": "queryData", "POS": f"{150 + n * 1e-6:.6f},2", "SIZE": "2"})
+                + urlencode({"REQUEST": "queryData", "POS": place(rows, n), "SIZE": f"{size / 2:g}"})
             ),
         )
     if "links" in spec:
-        yield "links", lambda n: f"{spec['links']}?" + urlencode({"ID": spec["id"], "RUNID": str(n)})
+        yield "links", lambda n: f"{spec['links']}?" + urlencode({"ID": ids[n % len(ids)]})
+    if "soda" in spec:
+        yield (
+            "SODA cutout",
+            lambda n: f"{spec['soda']}?" + urlencode({"ID": ids[n % len(ids)], "BAND": band(n)}),
+        )
 
 
 def main() -> None:
@@ -159,14 +182,19 @@ def main() -> None:
     )
     options.add_argument("--base", required=True)
     options.add_argument("--peer", nargs="*", default=[], metavar="KEY=VALUE")
+    options.add_argument("--only", nargs="*", default=[], metavar="REQUEST", help="beginnings of names")
+    options.add_argument("--size", type=float, default=4.0, help="diameter of cones in degrees")
     options.add_argument("--count", type=int, default=60)
     options.add_argument("--clients", type=int, default=16)
     options.add_argument("--seconds", type=float, default=5)
     given = options.parse_args()
-    peer = dict(peers(dict(pair.split("=", 1) for pair in given.peer)))
+    base = given.base.rstrip("/")
+    peer = dict(peers(dict(pair.split("=", 1) for pair in given.peer), holdings(base), given.size))
     heads = ("median ms", "p95 ms", "bytes", "req/s", "peer ms", "peer req/s", "ratio")
     print(f"{'request':22}" + "".join(f"{head:>11}" for head in heads))
-    for name, ask in ours(given.base.rstrip("/")).items():
+    for name, ask in ours(base, given.size).items():
+        if given.only and not name.startswith(tuple(given.only)):
+            continue
         timing, rate = one_by_one(ask, given.count), together(ask, given.clients, given.seconds)
         line = (
             f"{name:22} {timing.median * 1e3:10.1f} {timing.p95 * 1e3:10.1f} {timing.size:10d} {rate:10.1f}"

@@ -26,6 +26,8 @@ from tests.samp import until
 JAR = Path("/usr/share/java/starlink-topcat.jar")
 START = "uk.ac.starlink.topcat.Driver"
 CONTROL, ACTIONS, BROWSER = "TOPCAT", "Activation Actions", "Table Browser"
+TAP = "Table Access Protocol (TAP) Query"
+INVOKE = "Invoke selected action on current row (1)"
 MARK = "> "  # before answers: TOPCAT prints too
 
 
@@ -49,6 +51,18 @@ class Topcat:
     def wait(self, *order: str) -> Any:
         """The same, as often as it takes until something comes of it."""
         return until(lambda: self.do(*order), f"{' '.join(order)} in TOPCAT")
+
+    def send(self, action: str) -> str:
+        """Sends the current row by SAMP, once TOPCAT has seen who takes it; the title of the window.
+
+        Actions change places when programs come and go, so the choice is made anew each time.
+        """
+        window = self.window(ACTIONS)
+        self.wait("click", CONTROL, ACTIONS)
+        until(
+            lambda: self.do("choose", window, action) and self.do("click", window, INVOKE), f"action {action}"
+        )
+        return window
 
     def tables(self) -> list[str]:
         """Labels of the loaded tables; the last one is current."""
@@ -155,6 +169,15 @@ class Windows:
         next(part for part in parts if [text.strip(" :") for text in texts(part)] == [label])
         field = next(part for part in parts if hasattr(part, "setText") and hasattr(part, "isEditable"))
         self._now(partial(field.setText, words))
+        return True
+
+    def write(self, title: str, words: str) -> bool:
+        """Into the text area of a window that people write in."""
+        parts = self._parts(self._named(title))
+        area = next(
+            part for part in parts if hasattr(part, "getRows") and part.isEditable() and part.isShowing()
+        )
+        self._now(partial(area.setText, words))
         return True
 
     def shoot(self, title: str, file: str) -> bool:

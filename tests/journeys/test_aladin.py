@@ -17,6 +17,7 @@ from tests.samp import Program, doppel_samp, hub, until
 from tests.topcat import screen
 
 JAR = "/usr/share/java/aladin.jar"
+pytestmark = pytest.mark.filterwarnings("ignore::pyvo.samp.SAMPWarning")
 SCRIPT, SPECTRUM, TABLE = "script.aladin.send", "spectrum.load.ssa-generic", "table.load.votable"
 
 
@@ -49,7 +50,10 @@ def aladin(lockfile: Path, script: Program) -> Iterator[str]:
             command, env=environment, stdin=subprocess.PIPE, stdout=log, stderr=log
         ) as process:
             try:
-                yield script.find("Aladin", SCRIPT)
+                id_ = script.find("Aladin", SCRIPT)
+                yield id_
+                script.client.notify(id_, {"samp.mtype": SCRIPT, "samp.params": {"script": "quit"}})
+                process.wait(timeout=60)  # it leaves the hub, which would complain of its absence
             finally:
                 process.kill()
 

@@ -12,10 +12,9 @@ import pytest
 from astropy.table import Table
 
 from tests.samp import Program, doppel_samp, until
-from tests.topcat import ACTIONS, CONTROL, Topcat, running
+from tests.topcat import ACTIONS, CONTROL, INVOKE, TAP, Topcat, running
 
 TABLE = "table.load.votable"
-INVOKE = "Invoke selected action on current row (1)"
 
 
 @pytest.fixture(scope="module")
@@ -104,17 +103,33 @@ def test_topcat_shows_the_links_of_a_row(live: str, topcat: Topcat, script: Prog
     assert {"#this", "#preview", "#cutout"} <= set(shown)
 
 
+@pytest.mark.parametrize(("action", "kind"), [("Send row index", "tap"), ("Send Spectrum", "ssa")])
 def test_m02_a_row_that_topcat_sends_comes_back_as_its_neighbours(
-    live: str, topcat: Topcat, script: Program, tmp_path: Path
+    live: str, topcat: Topcat, script: Program, tmp_path: Path, action: str, kind: str
 ) -> None:
-    url = tap(live, "SELECT TOP 3 ssa_pubdid FROM doppel.optical ORDER BY ssa_pubdid")
+    query = "SELECT TOP 3 ssa_pubdid FROM doppel.optical ORDER BY ssa_pubdid"
+    url = {"ssa": ssa(live, MAXREC="3", TEFF_PRED="4000/9000"), "tap": tap(live, query)}[kind]
     with doppel_samp(live, topcat.lockfile, tmp_path / "log", "-k", "5"):
         script.find("Doppel")
-        send(script, topcat, url, "tap to point at")
+        send(script, topcat, url, f"{kind} to point at")
         before = len(topcat.tables())
-        actions = act(topcat, "Send row index")
-        topcat.wait("click", actions, INVOKE)
-        until(lambda: len(topcat.tables()) > before, "answer to a highlighted row")
-        did = str(read(url)["ssa_pubdid"][0])
+        topcat.send(action)
+        until(lambda: len(topcat.tables()) > before, "answer to a row that was sent")
+        did = str(read(url)[0][{"ssa": "ssa_pubDID", "tap": "ssa_pubdid"}[kind]])
         assert f"Likes of {did.rpartition('?')[2]}" in topcat.tables()
         assert topcat.rows() == 5
+
+
+def test_topcat_asks_tap_itself_and_knows_our_functions(live: str, topcat: Topcat) -> None:
+    before = len(topcat.tables())
+    topcat.wait("click", CONTROL, TAP)
+    topcat.wait("fill", TAP, "TAP URL", f"{live}/tap")
+    topcat.wait("click", TAP, "Use Service")
+    until(lambda: any("latent_distance" in text for text in topcat.do("texts", TAP)), "functions in TOPCAT")
+    star = str(read(tap(live, "SELECT TOP 1 ssa_pubdid FROM doppel.optical ORDER BY 1"))["ssa_pubdid"][0])
+    distance = f"latent_distance(ssa_pubdid, '{star}')"
+    topcat.wait("write", TAP, f"SELECT TOP 4 ssa_pubdid, {distance} AS d FROM doppel.optical ORDER BY d")
+    topcat.wait("click", TAP, "Run Query")
+    until(lambda: len(topcat.tables()) > before, "result of the query")
+    assert topcat.rows() == 4
+    assert star in topcat.cells()

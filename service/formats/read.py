@@ -103,7 +103,10 @@ def read_votable(content: bytes, limits: Limits) -> Uploaded:
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        document = votable.parse(io.BytesIO(content), verify="ignore", invalid="mask")
+        try:
+            document = votable.parse(io.BytesIO(content), verify="ignore", invalid="mask")
+        except votable.exceptions.VOWarning as problem:  # astropy raises some of its warnings
+            raise ValueError(str(problem)) from None
     table = next(iter(document.iter_tables()), None)
     if table is None:
         raise ValueError("there is no TABLE in it")

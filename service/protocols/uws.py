@@ -20,7 +20,7 @@ from starlette.routing import BaseRoute, Route
 
 from registry_metadata.records import document
 from service.errors import NotFoundFault, UsageFault
-from service.formats.votable import MEDIA_TYPE, error_document
+from service.formats.votable import MEDIA_TYPE, clean, error_document
 from service.jobs import ACTIVE, PHASES, Filter, Jobs
 from service.protocols.dali import Params, choose_word, iso, request_params, timestamp
 from service.state import Job
@@ -48,6 +48,11 @@ def owner_of(request: Request) -> str:
 
 def job_url(request: Request, id_: str) -> str:
     return f"{request.app.state.base_url}/tap/async/{id_}"
+
+
+def shown(text: str | None) -> str | None:
+    """A client's text without what XML cannot hold."""
+    return None if text is None else clean(text)
 
 
 def see_other(url: str) -> Response:
@@ -141,7 +146,7 @@ def list_document(request: Request, found: Sequence[Job]) -> bytes:
         uws.ShortJobDescription(
             job_id=job.id,
             phase=ExecutionPhase(job.phase),
-            run_id=job.run_id,
+            run_id=shown(job.run_id),
             creation_time=moment(job.created),
             href=job_url(request, job.id),
         )
@@ -202,7 +207,7 @@ def job_document(request: Request, job: Job) -> bytes:
     generic: Any = uws.JobSummary
     summary = generic[parameters_class()](
         job_id=job.id,
-        run_id=job.run_id,
+        run_id=shown(job.run_id),
         owner_id=None,
         phase=ExecutionPhase(job.phase),
         quote=moment(jobs_of(request).quote(job)) if job.phase == "QUEUED" else None,
@@ -215,7 +220,7 @@ def job_document(request: Request, job: Job) -> bytes:
         results=uws.Results(results=result_refs(request, job)),
         error_summary=None
         if job.error is None
-        else uws.ErrorSummary(message=job.error, type=ErrorType(job.error_kind), has_detail=True),
+        else uws.ErrorSummary(message=clean(job.error), type=ErrorType(job.error_kind), has_detail=True),
     )
     return document(summary)
 
@@ -244,11 +249,13 @@ def parameters_model(request: Request, job: Job) -> Parameters:
     """What was asked; inline files by reference (UWS 1.1, 2.2.3.1.1)."""
     from vo_models.uws.models import Parameter
 
-    listed = [Parameter(id=name, value=value) for name, value in json.loads(job.parameters) if name in SHOWN]
+    listed = [
+        Parameter(id=name, value=clean(value)) for name, value in json.loads(job.parameters) if name in SHOWN
+    ]
     for path in sorted(jobs_of(request).directory(job.id).glob(f"{UPLOADED}*")):
         part = path.name.removeprefix(UPLOADED)
         url = f"{job_url(request, job.id)}/parameters/{part}"
-        listed.append(Parameter(id=unquote(part), value=url, by_reference=True))
+        listed.append(Parameter(id=clean(unquote(part)), value=url, by_reference=True))
     return parameters_class().model_construct(listed=listed)  # its __init__ wants a field for every name
 
 

@@ -97,6 +97,7 @@ def test_text_outside_ascii_is_unicode() -> None:
         b"\x00\xff\xfe\x01\x02",
         b'<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><VOTABLE>&b;</VOTABLE>',
         b'<?xml version="1.0"?><!DOCTYPE x SYSTEM "file:///etc/passwd"><VOTABLE/>',
+        b'<VOTABLE version="1.3"><RESOURCE><TABLE><FIELD datatype="int"/></TABLE></RESOURCE></VOTABLE>',
     ],
 )
 def test_what_cannot_be_read_is_refused_by_name(content: bytes) -> None:

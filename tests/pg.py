@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 
-import pytest
+from tests.clients import missing
 
 SETTINGS = {
     "fsync": "off",
@@ -96,8 +96,4 @@ def _free_port() -> int:
 
 def programs_or_skip(found: Path | None, what: str) -> Path:
     """The programs of a server; without them the test is skipped, on the build machine it fails."""
-    if found is None:
-        if os.environ.get("DOPPEL_REQUIRE_CLIENTS"):
-            pytest.fail(f"{what} is not installed")
-        pytest.skip(f"{what} is not installed")
-    return found
+    return found if found is not None else missing(f"{what} is not installed")

@@ -8,8 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import pytest
 from lxml import etree
+
+from tests.clients import missing
 
 PLACES = ("/usr/lib/python3/dist-packages/gavo/resources/schemata", "/usr/share/ivoa-schemata")
 IVOA = "http://www.ivoa.net/xml"
@@ -46,7 +47,7 @@ def schema() -> etree.XMLSchema:
     places = [os.environ.get("DOPPEL_SCHEMATA", ""), *PLACES]
     directory = next((Path(place) for place in places if place and Path(place).is_dir()), None)
     if directory is None:
-        pytest.skip("no XML schemas here: DOPPEL_SCHEMATA names their folder, or DaCHS is installed")
+        missing("no XML schemas are here: DOPPEL_SCHEMATA names their folder, or DaCHS is installed")
     parser = etree.XMLParser()
     parser.resolvers.add(Local(directory))
     imports = "".join(

@@ -1,7 +1,6 @@
 """Products are read by the programs that people have: astropy, specutils, stilts, and by SPLAT-VO's rules."""
 
 import io
-import shutil
 import subprocess
 from dataclasses import replace
 
@@ -12,6 +11,7 @@ from astropy.table import Table
 
 from encoder.spectrum import Facts, Spectrum
 from service.formats.spectrum import flux_unit, write_csv, write_fits, write_votable
+from tests.clients import require
 
 # Ångström and erg are what clients know; VOUnit calls them deprecated and astropy says so.
 pytestmark = pytest.mark.filterwarnings("ignore:The unit '(Angstrom|erg)' has been deprecated")
@@ -97,8 +97,7 @@ def test_s51_votable_reads_back_in_astropy(serialization, errors):
 @pytest.mark.parametrize("serialization", ["tabledata", "binary2"])
 @pytest.mark.parametrize("facts", [{}, FULL], ids=["bare", "full"])
 def test_votlint_finds_nothing(serialization, facts, tmp_path):
-    if not shutil.which("stilts"):
-        pytest.skip("stilts is not installed")
+    require("stilts")
     file = tmp_path / "s.vot"
     file.write_bytes(write_votable(a_spectrum(**facts), publisher="us", serialization=serialization))
     said = subprocess.run(

@@ -27,7 +27,12 @@ NUMBERS = {
 }  # fmt: skip
 LABELS = {"teff": "teff", "logg": "logg", "feh": "feh", "rv_kms": "rv", "redshift": "redshift"}
 OTHERS = ("spectrum_id", "file", "layout", "publisher_did")
-COLUMNS = frozenset({*OTHERS, *TEXTS, *NUMBERS, *LABELS})
+EXTENTS = (
+    "n_pixels",
+    "wave_min_aa",
+    "wave_max_aa",
+)  # of spectra that are not read (reader "none"); Å in vacuum
+COLUMNS = frozenset({*OTHERS, *EXTENTS, *TEXTS, *NUMBERS, *LABELS})
 """Every column that a catalogue may have; the README of the data describes them."""
 
 MEDIA = ("air", "vacuum")

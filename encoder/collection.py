@@ -18,6 +18,7 @@ from encoder.headers import rows_from_headers
 from encoder.readers.read import LAYOUTS, read
 from encoder.spectrum import Facts, RefusedSpectrum, Spectrum
 
+NO_READER = "none"  # the catalogue is all that there is: facts of spectra whose files lie elsewhere
 UNSAFE = re.compile(r"[^A-Za-z0-9._~-]")
 
 
@@ -44,7 +45,9 @@ class CollectionConfig:
     catalogue: str = described(
         "", "CSV or Parquet with one row per spectrum; empty: catalogue.csv, else headers"
     )
-    reader: str = described("auto", "layout of every file; a layout column in the catalogue wins")
+    reader: str = described(
+        "auto", "layout of every file, a layout column in the catalogue wins; none: only facts, no files"
+    )
     columns: Mapping[str, str] = field(
         default_factory=dict, metadata={"doc": "our column = the catalogue's column, where names differ"}
     )
@@ -72,8 +75,8 @@ class CollectionConfig:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z][A-Za-z0-9_-]*", self.name):
             raise ValueError(f"[[collection]] name {self.name!r}: letters, digits, _ and - only")
-        if self.reader != "auto" and self.reader.partition(":")[0] not in LAYOUTS:
-            allowed = ", ".join(("auto", *LAYOUTS))
+        if self.reader not in ("auto", NO_READER) and self.reader.partition(":")[0] not in LAYOUTS:
+            allowed = ", ".join(("auto", NO_READER, *LAYOUTS))
             raise ValueError(f"[[collection]] {self.name}: no reader {self.reader!r}; allowed: {allowed}")
         for column in self.columns:
             if column not in catalogue.COLUMNS:
@@ -193,6 +196,15 @@ class Collection:
                 )
             yield mine | {"spectrum_id": mine["spectrum_id"] or f"row {number}"}
 
+    def table(self) -> Path:
+        """The catalogue's file; CollectionError where the collection has none."""
+        path = self._catalogue()
+        if path is None:
+            raise CollectionError(
+                f"collection {self.name}: reader none needs a catalogue in {self.config.path}"
+            )
+        return path
+
     def _catalogue(self) -> Path | None:
         if self.path.is_file() and self._tar is None:
             return self.path
@@ -230,6 +242,8 @@ class Collection:
 
     def original_file(self, name: str) -> Path:
         """As `original`, by the file's name inside the collection."""
+        if self.config.reader == NO_READER:
+            raise RefusedSpectrum("the archive gives no file of this spectrum")
         if PurePosixPath(name).is_absolute() and not self._is_table_of_facts:
             raise RefusedSpectrum(f"{name} lies outside the collection")
         if self._tar is not None:

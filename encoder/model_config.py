@@ -8,9 +8,11 @@ from collections.abc import Collection as Names
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, field, fields
 
-from encoder.recipe import GridSpec
+from encoder.recipe import NO_GRID, GridSpec
 
-KINDS = ("linear", "blocks")
+EXTERNAL = "external"
+KINDS = ("linear", "blocks", EXTERNAL)
+SCALES = ("unit", "repeats")
 OTHER_TABLES = frozenset({"spectra", "models", "latents", "grids"})  # of the schema that model tables share
 PIXELS = (64, 65_536)
 
@@ -21,9 +23,21 @@ class ModelConfig:
 
     name: str = field(metadata={"doc": "names the table doppel.<name>: a regular ADQL identifier"})
     grid: GridSpec = field(
-        metadata={"doc": "{ start, stop, pixels }: vacuum Ångström, equal steps in ln wavelength"}
+        default=NO_GRID,
+        metadata={"doc": "{ start, stop, pixels }: vacuum Ångström, equal steps in ln wavelength"},
     )
-    kind: str = field(default="blocks", metadata={"doc": "linear, or blocks: linear with a network on top"})
+    kind: str = field(
+        default="blocks",
+        metadata={"doc": "linear; blocks: linear with a network on top; external: vectors made elsewhere"},
+    )
+    vectors: str = field(
+        default="",
+        metadata={"doc": "external: Parquet of spectrum_id, vector and, if known, sigma and collection"},
+    )
+    scales: str = field(
+        default="unit",
+        metadata={"doc": "external: what distances are counted in: unit, or repeats: scatter of one object"},
+    )
     min_coverage: float = field(
         default=0.5, metadata={"doc": "share of the grid that must hold valid flux, 0 to 1"}
     )
@@ -46,9 +60,9 @@ class ModelConfig:
 
     def __post_init__(self) -> None:
         _check_name(self.name)
-        _check_grid(self.name, self.grid)
         if self.kind not in KINDS:
             raise ValueError(f"[[model]] {self.name}: kind is {self.kind!r}; allowed: {', '.join(KINDS)}")
+        _check_source(self)
         for key, low, high in (
             ("min_coverage", 0.0, 1.0), ("seed", 0, 2**31 - 1), ("components", 4, 512), ("axes", 2, 64),
             ("window", 500.0, 200_000.0), ("epochs", 1, 1000),
@@ -94,6 +108,22 @@ def _check_name(name: str) -> None:
         raise ValueError(f"[[model]] name {name!r} is taken by a table of our own")
 
 
+def _check_source(model: ModelConfig) -> None:
+    """Vectors come from a file, or spectra are laid out on a grid."""
+    external = model.kind == EXTERNAL
+    if model.scales not in SCALES:
+        raise ValueError(f"[[model]] {model.name}: scales is {model.scales!r}; allowed: {', '.join(SCALES)}")
+    if external != bool(model.vectors):
+        raise ValueError(f'[[model]] {model.name}: vectors goes with kind = "external": set both or neither')
+    if external:
+        if model.grid != NO_GRID:
+            raise ValueError(f"[[model]] {model.name}: vectors made elsewhere have no grid of ours")
+    elif model.grid == NO_GRID:
+        raise ValueError(f"[[model]] needs grid: {model.name} lays spectra out on it")
+    else:
+        _check_grid(model.name, model.grid)
+
+
 def _check_grid(name: str, grid: GridSpec) -> None:
     if not 10.0 <= grid.start < grid.stop <= 1e7:
         raise ValueError(
@@ -115,6 +145,8 @@ def _typed(key: str, value: object) -> object:
     wanted = {
         "name": str,
         "kind": str,
+        "vectors": str,
+        "scales": str,
         "object_class": str,
         "align": bool,
         "min_coverage": float,

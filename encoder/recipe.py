@@ -20,6 +20,9 @@ class GridSpec:
     pixels: int
 
 
+NO_GRID = GridSpec(0.0, 0.0, 0)  # of vectors that were made elsewhere
+
+
 @dataclass(frozen=True, slots=True)
 class Latent:
     """One coordinate of a vector; `scale` is its spread between repeats of one object."""

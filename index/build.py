@@ -27,24 +27,28 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from encoder.collection import Collection, CollectionConfig, Entry
+from encoder.collection import NO_READER, Collection, CollectionConfig, Entry
 from encoder.infer import Encoder
-from encoder.model_config import ModelConfig
+from encoder.model_config import EXTERNAL, ModelConfig
 from encoder.prepare import Prepared
 from encoder.spectrum import Facts
 from index import manifest
 from index.content import Content, Refusal, TrainedModel
+from index.external import ExternalError, external_model
+from index.facts import read_facts
 from index.release import Releases
-from index.rows import Embeddings, Seen, Words
+from index.rows import Embeddings, Seen, Words, seen_table
 from index.settings import BuildPlan
 from index.shards import SHARD_ROWS, Shard, ShardJob, load, write_shard, write_whole
 
 Int64 = NDArray[np.int64]
 Progress = Callable[[str, int, int], None]  # step, done, of how many; 0 where that is not known
 
-BUILD_FORMAT = 3  # changes when the same input gives other work files
+BUILD_FORMAT = 4  # changes when the same input gives other work files
 
 
 class BuildError(Exception):
@@ -71,23 +75,32 @@ def build(plan: BuildPlan, progress: Progress = lambda step, done, total: None) 
 
 def _build(plan: BuildPlan, work: _Work, progress: Progress) -> Report:
     entries = list_entries(plan)
+    tables = [read_facts(one) for one in _collections(plan, read=False)]
     done = work.path("report", work_key(plan, entries), ".json")
     if (finished := _finished(done, plan)) is not None:
         return finished
     clock = _Clock()
     with clock("read"):
         read = _read(plan, entries, work, progress)
-    shards = [one.shard for one in read]
-    _require_spectra(shards)
+    seen = _all_seen(read, tables)
+    refused = [refusal for one in read for refusal in one.shard.refused]
+    refused += [refusal for _, refusals in tables for refusal in refusals]
     models = []
     for model in plan.models:
-        with clock(f"train {model.name}"):
-            directory = _train(model, read, work, progress)
-        with clock(f"embed {model.name}"):
-            models.append(_embed(model, directory, read, work, progress))
+        if model.kind == EXTERNAL:
+            with clock(f"match {model.name}"):
+                trained, strangers = _external(model, plan, seen, work)
+            refused += strangers
+        else:
+            with clock(f"train {model.name}"):
+                directory = _train(model, read, work, progress)
+            with clock(f"embed {model.name}"):
+                trained = _embed(model, directory, read, work, progress)
+            _tell_unread(trained, sum(len(one.shard.seen) for one in read), len(seen))
+        models.append(trained)
     with clock("release"):
-        release = _release(plan, read, models, progress)
-    report = _report(release, shards, models, clock.seconds)
+        release = _release(plan, seen, models, refused, progress)
+    report = _report(release, seen, refused, models, clock.seconds)
     write_whole(done, json.dumps(asdict(report)).encode())
     work.sweep()
     return report
@@ -150,12 +163,27 @@ class _Clock:
         self.seconds[self._step] = round(time.monotonic() - self._since, 2)
 
 
+def _collections(plan: BuildPlan, *, read: bool) -> list[Collection]:
+    """Those whose files are read, or those that are tables of facts alone."""
+    return [
+        Collection.from_config(one, plan.base, plan.archive.authority)
+        for one in plan.collections
+        if (one.reader != NO_READER) == read
+    ]
+
+
+def _trained_models(plan: BuildPlan) -> tuple[ModelConfig, ...]:
+    return tuple(model for model in plan.models if model.kind != EXTERNAL)
+
+
+def _settings(model: ModelConfig) -> dict[str, Any]:
+    """What a model that is trained here depends on."""
+    return {name: value for name, value in asdict(model).items() if name not in ("vectors", "scales")}
+
+
 def list_entries(plan: BuildPlan) -> dict[str, list[Entry]]:
-    """Every row of every collection, by the collection's name; a DID in two collections is refused."""
-    entries = {
-        config.name: list(Collection.from_config(config, plan.base, plan.archive.authority).entries())
-        for config in plan.collections
-    }
+    """Every row of every collection that is read, by its name; a DID in two collections is refused."""
+    entries = {one.name: list(one.entries()) for one in _collections(plan, read=True)}
     counts = Counter(entry.facts.publisher_did for listed in entries.values() for entry in listed)
     twice = [did for did, count in counts.items() if count > 1]
     if twice:
@@ -167,8 +195,11 @@ def work_key(plan: BuildPlan, entries: Mapping[str, Sequence[Entry]]) -> str:
     """A hash of the plan and of all facts, sizes of files included: equal key, equal release."""
     archive = (plan.archive.authority, plan.archive.published, plan.publisher)
     sections = [[asdict(one) for one in plan.collections], [asdict(one) for one in plan.models]]
+    files = [one.table() for one in _collections(plan, read=False)]
+    files += [plan.base / model.vectors for model in plan.models if model.kind == EXTERNAL]
     facts = [digest(*map(asdict, listed)) for listed in entries.values()]
-    return digest(manifest.FORMAT_VERSION, archive, sections, facts)
+    hashes = [manifest.file_sha256(path) for path in files]
+    return digest(manifest.FORMAT_VERSION, archive, sections, facts, hashes)
 
 
 def _finished(path: Path, plan: BuildPlan) -> Report | None:
@@ -207,15 +238,16 @@ def _read(
 
 def _jobs(plan: BuildPlan, entries: Mapping[str, Sequence[Entry]], work: _Work) -> Iterator[ShardJob]:
     layouts = [
-        (model.name, asdict(model.grid), model.min_coverage, model.collections) for model in plan.models
+        (model.name, asdict(model.grid), model.min_coverage, model.collections)
+        for model in _trained_models(plan)
     ]
     for config in plan.collections:
-        listed = entries[config.name]
+        listed = entries.get(config.name, [])
         for start in range(0, len(listed), SHARD_ROWS):
             rows = listed[start : start + SHARD_ROWS]
             key = digest(asdict(config), layouts, *map(asdict, rows))
             path = work.path("shard", key, ".npz")
-            yield ShardJob(config, plan.base, plan.archive.authority, rows, plan.models, path)
+            yield ShardJob(config, plan.base, plan.archive.authority, rows, _trained_models(plan), path)
 
 
 def _carried_out(jobs: Sequence[ShardJob], workers: int) -> Iterator[ShardJob]:
@@ -238,8 +270,39 @@ def _carried_out(jobs: Sequence[ShardJob], workers: int) -> Iterator[ShardJob]:
 def _require_spectra(shards: Sequence[Shard]) -> None:
     if not any(shard.seen for shard in shards):
         reasons = Counter(refusal.reason for shard in shards for refusal in shard.refused)
-        commonest, count = reasons.most_common(1)[0]
-        raise BuildError(f"no spectrum could be read; {count} were refused because: {commonest}")
+        for commonest, count in reasons.most_common(1):
+            raise BuildError(f"no spectrum could be read; {count} were refused because: {commonest}")
+        raise BuildError("no spectrum is read: every collection has the reader none")
+
+
+def _all_seen(read: Sequence[_Read], tables: Sequence[tuple[pa.Table, Sequence[Refusal]]]) -> pa.Table:
+    """Every spectrum by column: first those that were read, then those that are only told of."""
+    shards = [one.shard for one in read]
+    if not any(len(table) for table, _ in tables):
+        _require_spectra(shards)
+    seen = pa.concat_tables([seen_table(_seen(shards)), *(table for table, _ in tables)])
+    counts = pc.value_counts(seen["publisher_did"])
+    twice = counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist()
+    if twice:
+        raise BuildError(f"{len(twice)} identifiers are in two collections, among them {twice[0]}")
+    return seen
+
+
+def _tell_unread(model: TrainedModel, read: int, total: int) -> None:
+    """Spectra without files have no embedding by a model that reads them."""
+    reason = "the archive gives no file of this spectrum"
+    model.embeddings.reasons.update(dict.fromkeys(range(read, total), reason))
+
+
+def _external(
+    model: ModelConfig, plan: BuildPlan, seen: pa.Table, work: _Work
+) -> tuple[TrainedModel, list[Refusal]]:
+    directory = work.path("external", model.name)
+    shutil.rmtree(directory, ignore_errors=True)
+    try:
+        return external_model(model, plan.base, seen, directory)
+    except ExternalError as error:
+        raise BuildError(str(error)) from error
 
 
 def _seen(shards: Sequence[Shard]) -> list[Seen]:
@@ -269,7 +332,7 @@ def _reasons(shards: Sequence[Shard], model: str) -> dict[int, str]:
 
 def _train(model: ModelConfig, read: Sequence[_Read], work: _Work, progress: Progress) -> Path:
     """The directory of the trained model; it is there whole or not at all."""
-    directory = work.path(f"model-{model.name}", digest(asdict(model), [one.key for one in read]))
+    directory = work.path(f"model-{model.name}", digest(_settings(model), [one.key for one in read]))
     if directory.exists():
         return directory
     shards = [one.shard for one in read]
@@ -348,7 +411,7 @@ def evaluate(
         unread = [one for one in facts if (one.collection, one.spectrum_id) in refused]
         return {
             model.name: _evaluated(model, shards, unread, work.path("folds", model.name), progress)
-            for model in plan.models
+            for model in _trained_models(plan)
             if not names or model.name in names
         }
 
@@ -402,7 +465,7 @@ def _encoded(encoder: Encoder, read: _Read, model: str, path: Path) -> Mapping[s
 
 
 def _embeddings(
-    places: Int64, parts: Sequence[Mapping[str, NDArray[np.float32]]], reasons: Mapping[int, str]
+    places: Int64, parts: Sequence[Mapping[str, NDArray[np.float32]]], reasons: dict[int, str]
 ) -> Embeddings:
     def joined(name: str) -> NDArray[np.float32]:
         return np.concatenate([part[name] for part in parts])
@@ -422,15 +485,17 @@ def _embeddings(
 
 
 def _release(
-    plan: BuildPlan, read: Sequence[_Read], models: Sequence[TrainedModel], progress: Progress
+    plan: BuildPlan,
+    seen: pa.Table,
+    models: Sequence[TrainedModel],
+    refused: Sequence[Refusal],
+    progress: Progress,
 ) -> str:
     progress("release", 0, 1)
-    shards = [one.shard for one in read]
-    refused = [refusal for shard in shards for refusal in shard.refused]
     content = Content(
         authority=plan.archive.authority,
         words={config.name: _words(config, plan) for config in plan.collections},
-        seen=_seen(shards),
+        seen=seen,
         models=models,
         refused=refused,
         collections=[asdict(config) for config in plan.collections],
@@ -454,13 +519,17 @@ def _words(config: CollectionConfig, plan: BuildPlan) -> Words:
 
 
 def _report(
-    release: str, shards: Sequence[Shard], models: Sequence[TrainedModel], seconds: Mapping[str, float]
+    release: str,
+    seen: pa.Table,
+    refused: Sequence[Refusal],
+    models: Sequence[TrainedModel],
+    seconds: Mapping[str, float],
 ) -> Report:
     return Report(
         release=release,
         new=True,
-        read=dict(Counter(one.facts.collection for one in _seen(shards))),
-        refused=[refusal for shard in shards for refusal in shard.refused],
+        read=dict(Counter(seen["collection"].to_pylist())),
+        refused=refused,
         embedded={model.recipe.name: len(model.embeddings.of) for model in models},
         seconds=seconds,
     )

@@ -39,9 +39,10 @@ def encode_collections(
     out: Path,
     progress: Callable[[str, int, int], None] = lambda step, done, total: None,
 ) -> tuple[int, list[Refusal]]:
-    """One row per spectrum and model that it suits; the number of rows, and what was refused and why."""
+    """One row per spectrum and model that encodes it; the number of rows, and what was refused and why."""
     refused: list[Refusal] = []
     rows = 0
+    models = [model for model in models if model.encodes]
     unfinished = out.with_name(f".{out.name}.{os.getpid()}")
     try:
         with parquet.ParquetWriter(unfinished, SCHEMA) as writer:

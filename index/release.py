@@ -20,8 +20,9 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from encoder.collection import Collection, CollectionConfig
+from encoder.model_config import EXTERNAL
 from encoder.recipe import Recipe
-from encoder.spectrum import Facts, Spectrum
+from encoder.spectrum import Facts, RefusedSpectrum, Spectrum
 from index import manifest
 from index.content import Content, write_files
 from index.engines.duckdb_engine import DEFAULT_LIMITS, DuckDBEngine, EngineLimits
@@ -200,8 +201,18 @@ class Model:
     def vectors(self) -> VectorSet:
         return VectorSet.open(self._vectors)
 
+    @property
+    def encodes(self) -> bool:
+        """Whether other spectra can be embedded too; not by a model whose vectors were made elsewhere."""
+        return self.recipe.kind != EXTERNAL
+
     @cached_property
     def encoder(self) -> Encoder:
+        """RefusedSpectrum where the model can not embed other spectra."""
+        if not self.encodes:
+            raise RefusedSpectrum(
+                f"the vectors of {self.name} were made elsewhere: it embeds no other spectra"
+            )
         from encoder.infer import Encoder
 
         return Encoder.open(self.directory)

@@ -55,7 +55,7 @@ class Embeddings:
     lo90: Float32
     hi90: Float32
     anomaly: Float32  # (n,)
-    reasons: Mapping[int, str]  # why the others have none
+    reasons: dict[int, str]  # why the others have none
 
 
 @dataclass(frozen=True, slots=True)

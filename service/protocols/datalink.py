@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from encoder.collection import NO_READER
 from encoder.spectrum import Facts
 from index.release import OpenRelease
 from registry_metadata.columns import Column
@@ -86,14 +87,20 @@ def find_links(release: OpenRelease, ids: Sequence[str], base_url: str, uri: str
     known = dict(zip(held, described(release, held), strict=True))
     links: list[Link] = []
     services: list[ServiceDescriptor] = []
+    similar_too = False
     for number, (did, row) in enumerate(zip(ids, rows, strict=False), 1):
         if row is None:
             links.append(unknown(did))
             continue
-        facts, band = known[row].facts, (known[row].em_min, known[row].em_max)
+        facts, low, high = known[row].facts, known[row].em_min, known[row].em_max
+        if facts.layout == NO_READER or low is None or high is None:
+            links += [absent(did), *similar_links(did, facts.publisher_did, base_url, uri)]
+            similar_too = True
+            continue
+        band = low, high
         services.append(cutout_service(facts.publisher_did, band, base_url, f"cutout_{number}"))
         links += spectrum_links(facts, did, base_url, services[-1].id, uri)
-    if services:
+    if services or similar_too:
         services.append(similar(base_url, "ID", release))
     return Links(tuple(links), tuple(services), cut=len(ids) > MAX_IDS)
 
@@ -107,6 +114,14 @@ def unknown(did: str) -> Link:
         error_message=f"NotFoundFault: No spectrum has the identifier {did}",
         link_auth=None,
         link_authorized=None,
+    )
+
+
+def absent(did: str) -> Link:
+    """A spectrum of which the archive has the facts alone."""
+    words = "NotFoundFault: the archive gives no file of this spectrum"
+    return Link(
+        did, "#this", "No file here", VOTABLE, error_message=words, link_auth=None, link_authorized=None
     )
 
 

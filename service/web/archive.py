@@ -32,6 +32,7 @@ from service.web.entries import COLUMNS, Entry, entry
 from service.web.search import Around, Named
 
 MAX_HITS = 100
+VISIBLE = GridSpec(3800.0, 9200.0, 2048)  # what is drawn where no model of the release has a grid
 MAX_POINTS = 3000  # of the map
 EXAMPLES = 6
 SECONDS = 20.0
@@ -102,7 +103,7 @@ class Archive:
         except UsageFault as fault:
             return Likes(space, self._grid(space), [], str(fault), "")
         found = [self._near(row, chosen, likeness) for row in rows if row[NEAR] is not None]
-        return Likes(likeness.space, likeness.model.recipe.grid, found, "", caption(infos))
+        return Likes(likeness.space, self._drawn_on(likeness.model), found, "", caption(infos))
 
     def _near(self, row: Row, chosen: Entry, likeness: Likeness) -> Entry:
         near, distance = entry(row, self.base), float(row[NEAR])
@@ -117,7 +118,12 @@ class Archive:
             model = named_model(self.release, parsed_space(space))
         except UsageFault:
             model = None
-        return (model or default_model(self.release)).recipe.grid
+        return self._drawn_on(model or default_model(self.release))
+
+    def _drawn_on(self, model: Model) -> GridSpec:
+        """The model's grid; for vectors made elsewhere that of the first model with one, else all light."""
+        grids = (one.recipe.grid for one in (model, *self.release.models.values()))
+        return next((grid for grid in grids if grid.pixels), VISIBLE)
 
     def examples(self) -> list[Entry]:
         """A few spectra from cool to hot, of equal steps through those with a temperature."""

@@ -84,8 +84,9 @@ def _spaces(release: OpenRelease) -> list[Space]:
     found = [Space("", "default of the model that covers it")]
     for model in release.models.values():
         grid = model.recipe.grid
+        where = f"{grid.start:.0f}–{grid.stop:.0f} Å" if grid.pixels else "vectors made elsewhere"
         found += [
-            Space(f"{model.name}:{preset}", f"{model.name} · {preset} ({grid.start:.0f}–{grid.stop:.0f} Å)")
+            Space(f"{model.name}:{preset}", f"{model.name} · {preset} ({where})")
             for preset in model.recipe.presets
         ]
     return found

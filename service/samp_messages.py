@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote, urlsplit
+from uuid import uuid4
 
 import numpy as np
 
@@ -166,8 +167,11 @@ def _did_field(table: Any) -> str | None:
 
 
 def table_message(url: str, name: str) -> Message:
-    """A table for any program to load; its URL is its id, so that a highlighted row of it is understood."""
-    return {"samp.mtype": TABLE_LOAD, "samp.params": {"url": url, "table-id": url, "name": name}}
+    """A table for any program to load. Its id is new each time: TOPCAT refuses one that it has seen."""
+    return {
+        "samp.mtype": TABLE_LOAD,
+        "samp.params": {"url": url, "table-id": f"doppel-{uuid4()}", "name": name},
+    }
 
 
 def spectrum_message(row: Mapping[str, str], utypes: Mapping[str, str]) -> Message:

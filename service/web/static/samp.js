@@ -71,8 +71,8 @@
 
   const messages = {
     table: () => {
-      const url = absolute(offer.table.url);
-      return [message("table.load.votable", { url, "table-id": url, name: offer.table.name })];
+      const url = absolute(offer.table.url); // TOPCAT refuses an id that it has seen: each sending has its own
+      return [message("table.load.votable", { url, "table-id": `${url}#${Date.now()}`, name: offer.table.name })];
     },
     spectra: () => offer.spectra.map((one) => {
       const url = absolute(one.url);

@@ -147,6 +147,11 @@ def soda_params(low: str | None = None, high: str | None = None) -> tuple[InputP
             description="Moves the spectrum to the rest frame: wavelengths are divided by 1 + REDSHIFT",
         ),
         InputParam(
+            "SPECRP",
+            ucd="spect.resolution",
+            description="Smooths the spectrum to this resolving power, which is below its own",
+        ),
+        InputParam(
             "FORMAT",
             ucd="meta.code.mime",
             utype="ssa:Access.Format",

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -36,6 +37,9 @@ from service.protocols.ready import described
 
 Circle = tuple[float, float, float]
 Polygon = tuple[float, ...]
+LOWEST_R, HIGHEST_R = 1.0, 1e6
+FWHM = 2 * math.sqrt(2 * math.log(2))  # of a Gaussian, in sigmas
+MAX_KERNEL = 50_000_000  # pixels times pixels under the kernel
 SINGLE = (
     "ID",
     "BAND",
@@ -45,6 +49,7 @@ SINGLE = (
     "POS",
     "FLUXCALIB",
     "REDSHIFT",
+    "SPECRP",
     "FORMAT",
     "RESPONSEFORMAT",
 )
@@ -90,6 +95,7 @@ class Wanted:
     polygons: tuple[Polygon, ...] = ()
     relative: bool = False  # flux divided by its median
     redshift: float | None = None  # wavelengths divided by 1 + redshift
+    resolution: float | None = None  # smoothed to this resolving power
     form: Form = FORMS[VOTABLE]
 
     @classmethod
@@ -109,6 +115,7 @@ class Wanted:
             polygons,
             calibration is not None,
             _redshift(params.one("REDSHIFT")),
+            _resolution(params.one("SPECRP")),
             _form(params.one("FORMAT", "RESPONSEFORMAT")),
         )
 
@@ -124,6 +131,15 @@ def _redshift(text: str | None) -> float | None:
     value = finite("REDSHIFT", text)
     if value <= -1:
         raise UsageFault(f"REDSHIFT is above -1, not {text}")
+    return value
+
+
+def _resolution(text: str | None) -> float | None:
+    if text is None:
+        return None
+    value = finite("SPECRP", text)
+    if not LOWEST_R <= value <= HIGHEST_R:
+        raise UsageFault(f"SPECRP is a resolving power from {LOWEST_R:g} to {HIGHEST_R:g}, not {text}")
     return value
 
 
@@ -201,13 +217,16 @@ def processed(spectrum: Spectrum, wanted: Wanted) -> Spectrum | None:
         return None
     if (wanted.circles or wanted.polygons) and not _within(facts.ra, facts.dec, wanted):
         return None
+    if wanted.resolution is not None:
+        spectrum = smoothed(spectrum, wanted.resolution)
     keep = np.ones(len(spectrum.wave), bool)
     if wanted.band:
         metres = spectrum.wave * 1e-10
         keep = (metres >= wanted.band[0]) & (metres <= wanted.band[1])
     if not (keep & ~spectrum.mask).any():
         return None
-    part = Spectrum(spectrum.wave[keep], spectrum.flux[keep], spectrum.ivar[keep], spectrum.mask[keep], facts)
+    wave, flux, ivar, mask = spectrum.wave[keep], spectrum.flux[keep], spectrum.ivar[keep], spectrum.mask[keep]
+    part = Spectrum(wave, flux, ivar, mask, spectrum.facts)
     return at_rest(relative(part) if wanted.relative else part, wanted.redshift)
 
 
@@ -228,6 +247,54 @@ def relative(spectrum: Spectrum) -> Spectrum:
     scale = float(np.median(np.abs(spectrum.flux[~spectrum.mask]))) or 1.0
     facts = replace(spectrum.facts, flux_unit="relative", flux_calibration="RELATIVE")
     return Spectrum(spectrum.wave, spectrum.flux / scale, spectrum.ivar * scale**2, spectrum.mask, facts)
+
+
+def smoothed(spectrum: Spectrum, resolution: float) -> Spectrum:
+    """At a lower resolving power: a Gaussian in ln wavelength, less what the spectrum has already (before a
+    cut, so that edges have their neighbours). UsageFault where the spectrum has no more than is asked for.
+
+    Pixels keep their places; masked ones give nothing, so that they stay masked and reach no others.
+    """
+    own = spectrum.facts.resolving_power
+    if own is not None and own <= resolution:
+        raise UsageFault(
+            f"SPECRP: the spectrum has a resolving power of {own:g}, which is not above {resolution:g}"
+        )
+    width = 1 / resolution**2 - (1 / own**2 if own else 0.0)
+    sigma = math.sqrt(width) / FWHM
+    weight = np.where(spectrum.mask, 0.0, np.gradient(spectrum.wave))
+    flux, squares, total = _convolved(np.log(spectrum.wave), sigma, weight, spectrum)
+    good = ~spectrum.mask & (total > 0)
+    known = good & (squares > 0)
+    ivar = np.divide(total**2, squares, out=np.zeros_like(total), where=known)
+    facts = replace(spectrum.facts, resolving_power=resolution)
+    return Spectrum(
+        spectrum.wave,
+        np.divide(flux, total, out=np.zeros_like(flux), where=good),
+        ivar if spectrum.has_errors else np.zeros_like(ivar),
+        ~good,
+        facts,
+    )
+
+
+def _convolved(
+    place: NDArray[np.float64], sigma: float, weight: NDArray[np.float64], spectrum: Spectrum
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Sums (N,) of kernel times flux, of its square times variance, and of the kernel, over 4 sigma."""
+    low = np.searchsorted(place, place - 4 * sigma, side="left")
+    high = np.searchsorted(place, place + 4 * sigma, side="right")
+    if int((high - low).sum()) > MAX_KERNEL:
+        raise UsageFault(
+            "SPECRP is too coarse for so many pixels; cut by BAND elsewhere or ask for more resolution"
+        )
+    good = ~spectrum.mask & (spectrum.ivar > 0)
+    variance = np.divide(1.0, spectrum.ivar, out=np.zeros(len(place)), where=good)
+    sums = np.zeros((3, len(place)))
+    for at, (first, last) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
+        part = slice(first, last)
+        kernel = np.exp(-0.5 * ((place[part] - place[at]) / sigma) ** 2) * weight[part]
+        sums[:, at] = kernel @ spectrum.flux[part], kernel**2 @ variance[part], kernel.sum()
+    return sums[0], sums[1], sums[2]
 
 
 def at_rest(spectrum: Spectrum, redshift: float | None) -> Spectrum:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from astropy.table import Table
 
+from encoder.spectrum import Spectrum
 from service.errors import BusyFault, NotFoundFault, UsageFault
 from service.protocols.dali import Params
 from service.protocols.soda import (
@@ -149,3 +150,35 @@ def test_polygons_agree_with_circles_on_the_sphere():
     assert not inside(2.0, 0.0, square)
     assert not inside(180.0, 0.0, square)
     assert separation(0, 0, 0, 90) == pytest.approx(90)
+
+
+def test_specrp_widens_a_line_and_keeps_its_strength(spectrum):
+    """A line of 4 Å sigma, at R = 1800, seen at R = 500."""
+    line = Spectrum(
+        np.arange(6000.0, 7000.0),
+        1 - 0.5 * np.exp(-(((np.arange(6000.0, 7000.0) - 6500) / 4.0) ** 2) / 2),
+        np.full(1000, 400.0),
+        np.zeros(1000, bool),
+        spectrum.facts,
+    )
+    seen = processed(line, wanted(SPECRP="500"))
+    depth = 1 - seen.flux
+    middle = slice(200, 800)
+    assert depth[middle].sum() == pytest.approx((1 - line.flux)[middle].sum(), rel=1e-3)
+    width = np.sqrt((depth * (seen.wave - 6500) ** 2)[middle].sum() / depth[middle].sum())
+    added = 6500 / 2.3548 * np.sqrt(1 / 500**2 - 1 / line.facts.resolving_power**2)
+    assert width == pytest.approx(np.hypot(4.0, added), rel=0.01)
+    assert seen.facts.resolving_power == 500
+    assert (seen.ivar[middle] > line.ivar[middle]).all()  # noise is averaged
+
+
+@pytest.mark.parametrize("text", ["5000", "0", "-1", "NaN", "Inf", "sharp"])
+def test_specrp_that_cannot_be_is_refused(archive, text):
+    with pytest.raises(UsageFault, match="SPECRP"):
+        cutout(archive, wanted(SPECRP=text), "us")
+
+
+def test_specrp_leaves_masked_pixels_masked(spectrum):
+    seen = processed(spectrum, wanted(SPECRP="300"))
+    np.testing.assert_array_equal(seen.mask, spectrum.mask)
+    assert np.isfinite(seen.flux).all()

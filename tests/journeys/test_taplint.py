@@ -17,7 +17,10 @@ STAGES = (
     "TMV", "TME", "TMS", "TMC", "CPV", "CAP", "AVV", "QGE", "QPO", "QAS", "UWS", "MDQ", "OBS", "LOC", "UPL",
     "EXA",
 )  # fmt: skip
-NOT_OURS = "F-LOC-NOTP"  # ObsLocTAP's table of plans: an archive of spectra has none
+KNOWN = (
+    "F-LOC-NOTP",  # ObsLocTAP's table of plans: an archive of spectra has none
+    'W-CAP-CULF-1 Custom feature type "ivo://org.gavo.dc/std/exts#extra-adql-keywords"',  # as GAVO's proposal
+)  # of vector mathematics prescribes; every type that is not TAPRegExt's own gets this remark
 REPORT = re.compile(r"^([EWF]-([A-Z]{3})-[A-Z0-9]{4}).*", re.MULTILINE)
 
 
@@ -47,7 +50,7 @@ def no_network() -> Iterator[tuple[str, list[str]]]:
 
 
 @pytest.mark.skipif(STILTS is None, reason="stilts is not installed")
-def test_t01_r01_o01_taplint_has_no_errors_and_no_warnings(live: str) -> None:
+def test_t01_r01_o01_taplint_finds_nothing_of_ours(live: str) -> None:
     """Schemas come out of stilts itself: what it would fetch from elsewhere fails here and is told."""
     with no_network() as (port, asked):
         proxies = [
@@ -62,6 +65,6 @@ def test_t01_r01_o01_taplint_has_no_errors_and_no_warnings(live: str) -> None:
         )  # fmt: skip
     assert asked == [], "taplint asked others for help, which this machine may not have"
     found = [line.group(0) for line in REPORT.finditer(done.stdout)]
-    assert [line for line in found if not line.startswith(NOT_OURS)] == []
+    assert [line for line in found if not line.startswith(KNOWN)] == []
     assert tuple(re.findall(r"^Section ([A-Z]{3})", done.stdout, re.MULTILINE)) == STAGES
-    assert "Totals: Errors: 0; Warnings: 0;" in done.stdout
+    assert "Totals: Errors: 0;" in done.stdout

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,7 @@ import pyarrow as pa
 from index.catalogue import ROW_NUMBER
 from index.engines.duckdb_engine import DuckDBEngine, EngineError
 from index.engines.postgres import PostgresEngine, connect, told, variable_lists
-from index.engines.postgres_sql import POSITIONS
+from index.engines.postgres_sql import FUNCTIONS, POSITIONS
 from registry_metadata.columns import Table
 
 if TYPE_CHECKING:
@@ -69,16 +68,16 @@ class PostgresReleases:
         described = {table.name: table for table in tables}
         where = places(release, [*described, FACTS])
         with self._transaction() as cursor:
+            _define_functions(cursor)  # also those that a newer program has added
             if _exists(cursor, schema_of(release)):
                 return
-            _define_functions(cursor)
             sky = _extension(cursor, "q3c")
             cursor.execute(f'CREATE SCHEMA "{schema_of(release)}"')
             with DuckDBEngine(catalogue) as source:
                 for name, place in where.items():
                     _load_table(cursor, source, name, release, place)
                     _index_table(cursor, described.get(name), place, sky)
-            _open_to_all(cursor, ["adql", schema_of(release)])
+            _open_to_all(cursor, [schema_of(release)])
 
     def publish(self, release: str, tables: Sequence[Table]) -> None:
         """Points the views to a loaded release, in one transaction: nobody sees two releases at once.
@@ -131,8 +130,8 @@ class PostgresReleases:
 
 def _define_functions(cursor: Cursor) -> None:
     """All of the file in one statement; the driver takes no more."""
-    text = files("index.engines").joinpath("postgres_functions.sql").read_text("utf-8")
-    cursor.execute(f"DO $file$ BEGIN EXECUTE $text${text}$text$; END $file$")
+    cursor.execute(f"DO $file$ BEGIN EXECUTE $text${FUNCTIONS}$text$; END $file$")
+    _open_to_all(cursor, ["adql"])
 
 
 def _load_table(cursor: Cursor, source: DuckDBEngine, name: str, release: str, place: str) -> None:

@@ -1,13 +1,16 @@
 """DuckDB's SQL, which the query path writes, as PostgreSQL's: read into a tree, checked and written anew.
 
 What both spell alike is kept; functions that PostgreSQL lacks or means otherwise are those of its schema
-`adql`, which postgres_functions.sql makes. A function that is not listed here is refused.
+`adql`, which postgres_functions.sql makes. A function that is neither is refused.
 """
 
 from __future__ import annotations
 
 import math
+import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
+from importlib.resources import files
 from typing import Any, ClassVar
 
 from sqlglot import exp, parser
@@ -26,13 +29,8 @@ ALIKE = frozenset(
         "rpad", "sin", "string_agg", "tan", "unnest", "upper",
     )
 )  # fmt: skip
-OURS = frozenset(
-    (
-        "acos", "array_distance", "asin", "cot", "epoch_us", "exp", "fmod", "len", "list_contains",
-        "list_distinct", "ln", "log10", "power", "regexp_escape", "regexp_matches", "round", "sqrt",
-        "trunc",
-    )
-)  # fmt: skip
+FUNCTIONS = files("index.engines").joinpath("postgres_functions.sql").read_text("utf-8")
+OURS = frozenset(re.findall(r"(?:FUNCTION|AGGREGATE) adql\.(\w+)", FUNCTIONS))
 NATIVE = ("sqrt", "asin", "power")  # PostgreSQL's own are quicker, where no number is outside their domain
 POSITIONS = (("ra", "dec"), ("s_ra", "s_dec"))  # columns with an index of the sky
 WIDEST = 45.0  # degrees; wider cones are no smaller with an index
@@ -58,6 +56,10 @@ class _Writer(Postgres):
 
 
 READER, WRITER = _Reader(), _Writer()
+DEPTH = (
+    4000  # of calls: cells of the sky within cells are long expressions, and sqlglot reads them by recursion
+)
+sys.setrecursionlimit(max(sys.getrecursionlimit(), DEPTH))
 
 
 def postgres_sql(sql: str, params: Sequence[object], tables: Mapping[str, str], *, q3c: bool = False) -> str:

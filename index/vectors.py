@@ -222,6 +222,14 @@ class VectorSet:
             result[np.searchsorted(self.rows, rows)] = values
         return result
 
+    def matrix(self) -> Vectors:
+        """All vectors (n, d), aligned with `rows`."""
+        result = np.empty((len(self), self.dimension), np.float32)
+        for part in self._parts:
+            live = slice(None) if part.live is None else part.live
+            result[np.searchsorted(self.rows, part.rows[live])] = part.vectors[live]
+        return result
+
     def _point(self, query: ArrayLike) -> Vectors:
         point = np.asarray(query, dtype=np.float32)
         if point.shape != (self.dimension,):

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -57,6 +58,7 @@ class DuckDBEngine:
     def _attach(self, catalogue: Path) -> None:
         path = str(catalogue).replace("'", "''")
         self._database.execute(f"ATTACH '{path}' AS release (READ_ONLY)")
+        self._database.execute(files("index.engines").joinpath("duckdb_functions.sql").read_text("utf-8"))
         self._database.execute("SET enable_external_access = false")
         self._database.execute("SET lock_configuration = true")
 

@@ -98,3 +98,42 @@ CREATE OR REPLACE FUNCTION adql.list_distinct(x anyarray) RETURNS anyarray LANGU
 CREATE OR REPLACE FUNCTION adql.array_distance(x float8[], y float8[]) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$ SELECT CASE WHEN x IS NULL OR y IS NULL THEN NULL
                       ELSE (SELECT pg_catalog.sqrt(sum((a - b) * (a - b))) FROM unnest(x, y) AS e(a, b)) END $$;
+
+-- Arithmetic of arrays, component by component: missing elements of the shorter one count as NaN
+CREATE OR REPLACE FUNCTION adql.vec_add(a float8[], b float8[]) RETURNS float8[] LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$ SELECT ARRAY(SELECT coalesce(x + y, 'NaN') FROM unnest(a, b) WITH ORDINALITY AS e(x, y, n) ORDER BY n) $$;
+CREATE OR REPLACE FUNCTION adql.vec_subtract(a float8[], b float8[]) RETURNS float8[] LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$ SELECT ARRAY(SELECT coalesce(x - y, 'NaN') FROM unnest(a, b) WITH ORDINALITY AS e(x, y, n) ORDER BY n) $$;
+CREATE OR REPLACE FUNCTION adql.vec_multiply(a float8[], b float8[]) RETURNS float8[] LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$ SELECT ARRAY(SELECT coalesce(x * y, 'NaN') FROM unnest(a, b) WITH ORDINALITY AS e(x, y, n) ORDER BY n) $$;
+CREATE OR REPLACE FUNCTION adql.vec_divide(a float8[], b float8[]) RETURNS float8[] LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$ SELECT ARRAY(SELECT coalesce(adql.divide(x, y), 'NaN') FROM unnest(a, b) WITH ORDINALITY AS e(x, y, n) ORDER BY n) $$;
+CREATE OR REPLACE FUNCTION adql.vec_scale(a float8[], s float8) RETURNS float8[] LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$ SELECT ARRAY(SELECT x * s FROM unnest(a) WITH ORDINALITY AS e(x, n) ORDER BY n) $$;
+CREATE OR REPLACE FUNCTION adql.vec_shrink(a float8[], s float8) RETURNS float8[] LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$ SELECT ARRAY(SELECT adql.divide(x, s) FROM unnest(a) WITH ORDINALITY AS e(x, n) ORDER BY n) $$;
+CREATE OR REPLACE FUNCTION adql.vec_dot(a float8[], b float8[]) RETURNS float8 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$ SELECT sum(coalesce(x * y, 'NaN')) FROM unnest(a, b) AS e(x, y) $$;
+CREATE OR REPLACE FUNCTION adql.vec_total(a float8[]) RETURNS float8 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$ SELECT sum(x) FROM unnest(a) AS e(x) $$;
+CREATE OR REPLACE FUNCTION adql.vec_mean(a float8[]) RETURNS float8 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$ SELECT avg(x) FROM unnest(a) AS e(x) $$;
+CREATE OR REPLACE FUNCTION adql.vec_least(a float8[]) RETURNS float8 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$ SELECT min(x) FROM unnest(a) AS e(x) $$;
+CREATE OR REPLACE FUNCTION adql.vec_greatest(a float8[]) RETURNS float8 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$ SELECT max(x) FROM unnest(a) AS e(x) $$;
+CREATE OR REPLACE FUNCTION adql.vec_deviation(a float8[]) RETURNS float8 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$ SELECT stddev_samp(x) FROM unnest(a) AS e(x) $$;
+CREATE OR REPLACE FUNCTION adql.vec_known(a float8[]) RETURNS bigint LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$ SELECT count(x) FROM unnest(a) AS e(x) $$;
+CREATE OR REPLACE FUNCTION adql.vec_lower(a float8[], b float8[]) RETURNS float8[] LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$ SELECT ARRAY(SELECT least(x, y) FROM unnest(a, b) WITH ORDINALITY AS e(x, y, n) ORDER BY n) $$;
+CREATE OR REPLACE FUNCTION adql.vec_higher(a float8[], b float8[]) RETURNS float8[] LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$ SELECT ARRAY(SELECT greatest(x, y) FROM unnest(a, b) WITH ORDINALITY AS e(x, y, n) ORDER BY n) $$;
+CREATE OR REPLACE FUNCTION adql.vec_counted(c bigint[], b float8[]) RETURNS bigint[] LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT CASE WHEN b IS NULL THEN c ELSE
+          ARRAY(SELECT coalesce(x, 0) + (y IS NOT NULL)::int FROM unnest(c, b) WITH ORDINALITY AS e(x, y, n) ORDER BY n) END $$;
+CREATE OR REPLACE AGGREGATE adql.vec_sums(float8[]) (sfunc = adql.vec_add, stype = float8[]);
+CREATE OR REPLACE AGGREGATE adql.vec_lows(float8[]) (sfunc = adql.vec_lower, stype = float8[]);
+CREATE OR REPLACE AGGREGATE adql.vec_highs(float8[]) (sfunc = adql.vec_higher, stype = float8[]);
+CREATE OR REPLACE AGGREGATE adql.vec_counts(float8[]) (sfunc = adql.vec_counted, stype = bigint[]);

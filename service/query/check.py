@@ -56,9 +56,11 @@ ALLOWED: Mapping[type, frozenset[str]] = {
     exp.DataType: frozenset({"this", "expressions", "nested", "kind"}),
     exp.DataTypeParam: ONE,
     exp.Anonymous: frozenset({"this", "expressions"}),
+    exp.Bracket: frozenset({"this", "expressions"}),  # VECTORMATH
+    exp.Slice: TWO,
 }  # fmt: skip
 WORDS: Mapping[type, str] = {
-    exp.Window: "window functions are", exp.Case: "CASE is", exp.Bracket: "subscripts are",
+    exp.Window: "window functions are", exp.Case: "CASE is", exp.Array: "a list in brackets is",
     exp.Values: "VALUES is", exp.Tuple: "a row of values is", exp.Lambda: "a lambda is",
     exp.Boolean: "a truth value is",
 }  # fmt: skip
@@ -79,6 +81,10 @@ def check(tree: exp.Query) -> None:
                 check_name(node)
             case exp.Anonymous():
                 check_call(node)
+            case exp.Bracket() if len(node.expressions) != 1:
+                raise fault(node, "an array has one index: [1] or [1:10]")
+            case exp.Slice() if not isinstance(node.parent, exp.Bracket):
+                raise fault(node, ": stands only in the brackets after an array")
             case exp.Select():
                 check_select(node, tree)
             case exp.SetOperation():

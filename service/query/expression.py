@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from sqlglot import exp
 
+from service.query import vectors
 from service.query.call import Call
 from service.query.context import Context
 from service.query.functions import FUNCTIONS
 from service.query.geometry import column_shape, from_text, near
 from service.query.parse import fault
-from service.query.scope import Field, Scope
+from service.query.scope import Field, Scope, qualifiers
 from service.query.similarity import Similarity
 from service.query.units import product, quotient
 from service.query.value import (
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 COMPARISONS = {exp.EQ: "=", exp.NEQ: "<>", exp.LT: "<", exp.LTE: "<=", exp.GT: ">", exp.GTE: ">="}
 MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "<>": "<>"}
 LARGEST = 2**63
-NO_AGGREGATES = ("WHERE", "ON", "GROUP BY", "ORDER BY")
+NO_AGGREGATES = ("WHERE", "ON", "GROUP BY", "ORDER BY", "arr_map")
 LONGEST_TEXT = 10_000
 CAST_WORDS = (
     "SMALLINT, INTEGER, BIGINT, REAL, DOUBLE PRECISION, CHAR, VARCHAR, TIMESTAMP, POINT, CIRCLE or POLYGON"
@@ -60,6 +61,7 @@ class Expressions:
     def __init__(self, context: Context, scope: Scope, selects: Selects, similarity: Similarity) -> None:
         self.context, self.scope, self.selects, self.similarity = context, scope, selects, similarity
         self.watch: Watch | None = None
+        self.elements: list[Value] = []  # what x is inside of arr_map
 
     def value(self, node: exp.Expr) -> Value:
         """A value expression; a key of GROUP BY counts as one value, whatever columns it has."""
@@ -88,6 +90,8 @@ class Expressions:
     def column(self, node: Any) -> Value:
         if isinstance(node.this, exp.Star):
             raise fault(node, "* stands only in the list of what is selected, and in COUNT(*)")
+        if self.elements and node.name.lower() == "x" and not qualifiers(node):
+            return self.elements[-1]
         field = self.scope.find(node)
         column = field.column
         return Value(field.sql, column, shape=shape_of_column(field), field=field)
@@ -112,19 +116,45 @@ class Expressions:
         return found if found.sql.startswith(("$", "(")) else replace(found, sql=f"({found.sql})")
 
     def negative(self, node: Any) -> Value:
-        found = self.number(node.this)
+        found = self.value(node.this)
+        if found.vector:
+            return vectors.negative(found)
+        checked_number(node.this, found)
         if isinstance(found.literal, int | float):
             return self.constant(-found.literal)
         return Value(f"(-{found.sql})", plain(found.column, ucd=found.column.ucd))
 
-    def number(self, node: exp.Expr) -> Value:
-        found = self.value(node)
-        if not (found.numeric or found.null):
-            raise fault(node, f"a number is expected here, not {found.kind}")
+    def element(self, node: Any) -> Value:
+        """`vector[i]` and `vector[a:b]`."""
+        array, place = self.value(node.this), node.expressions[0]
+        if not array.vector:
+            raise fault(node, f"an array of numbers is expected before [, not {array.kind}")
+        if not isinstance(place, exp.Slice):
+            return vectors.element(array, self.whole(place))
+        if place.this is None or place.expression is None:
+            raise fault(node, "a slice has both ends: [1:10]")
+        return vectors.part(array, self.whole(place.this), self.whole(place.expression))
+
+    def whole(self, node: exp.Expr) -> Value:
+        found = self.number(node)
+        if not found.null and found.column.datatype not in INTEGERS:
+            raise fault(node, "a place in an array is a whole number")
         return found
 
+    def number(self, node: exp.Expr) -> Value:
+        return checked_number(node, self.value(node))
+
+    def operands(self, node: Any) -> tuple[Value, Value]:
+        """Two numbers; or any two values where one is a vector."""
+        left, right = self.value(node.this), self.value(node.expression)
+        if not (left.vector or right.vector):
+            checked_number(node.this, left), checked_number(node.expression, right)
+        return left, right
+
     def sum(self, node: Any) -> Value:
-        left, right = self.number(node.this), self.number(node.expression)
+        left, right = self.operands(node)
+        if left.vector or right.vector:
+            return vectors.combined(node, left, right)
         if (folded := self.folded(node, left, right)) is not None:
             return folded
         operator = "+" if isinstance(node, exp.Add) else "-"
@@ -134,7 +164,9 @@ class Expressions:
         return Value(f"({self.wide(left, column)} {operator} {right.sql})", column)
 
     def product(self, node: Any) -> Value:
-        left, right = self.number(node.this), self.number(node.expression)
+        left, right = self.operands(node)
+        if left.vector or right.vector:
+            return vectors.combined(node, left, right)
         if (folded := self.folded(node, left, right)) is not None:
             return folded
         column = described(self.widened(left, right), unit=product(left.column.unit, right.column.unit))
@@ -142,7 +174,9 @@ class Expressions:
 
     def quotient(self, node: Any) -> Value:
         """Integers divide to an integer, towards zero, as SQL does."""
-        left, right = self.number(node.this), self.number(node.expression)
+        left, right = self.operands(node)
+        if left.vector or right.vector:
+            return vectors.combined(node, left, right)
         if (folded := self.folded(node, left, right)) is not None:
             return folded
         column = described(self.widened(left, right), unit=quotient(left.column.unit, right.column.unit))
@@ -237,9 +271,24 @@ class Expressions:
             raise fault(node, f"{declared.name} takes a value, not *")
         if declared.aggregate:
             return self.aggregate(node, arguments, distinct, star)
+        if declared.name == "ARR_MAP":
+            return self.mapped(node, *arguments)
         values = [self.value(argument) for argument in arguments]
         self.similarity.scope = self.scope
         return declared.make(Call(node, values, self.context.bind, self.similarity))
+
+    def mapped(self, node: Any, expression: exp.Expr, array: exp.Expr) -> Value:
+        """arr_map: in the expression, x is the element."""
+        found = self.value(array)
+        if not found.vector:
+            raise fault(array, f"argument 2 of arr_map must be an array of numbers, not {found.kind}")
+        variable, outside = f"x{len(self.elements)}", self.scope.inside
+        self.elements.append(number(variable, unit=found.column.unit, ucd=found.column.ucd))
+        self.scope.inside = "arr_map"
+        body = self.number(expression)
+        self.scope.inside = outside
+        self.elements.pop()
+        return vectors.mapped(found, variable, body)
 
     def aggregate(self, node: Any, arguments: list[exp.Expr], distinct: bool, star: bool) -> Value:
         name = node.this.upper()
@@ -257,10 +306,11 @@ class Expressions:
         return FUNCTIONS[name].make(Call(node, values, self.context.bind, self.similarity, distinct, star))
 
     def scalar_query(self, node: Any) -> Value:
+        met = self.scope.met
         query = self.selects.query(node.this, self.scope)
         if len(query.columns) != 1:
             raise fault(node, f"a sub-query used as a value has one column, not {len(query.columns)}")
-        return Value(f"({query.sql})", query.columns[0])
+        return Value(f"({query.sql})", query.columns[0], fixed=self.scope.met == met)
 
     # --- conditions ---
 
@@ -358,6 +408,12 @@ class Expressions:
         return f"EXISTS ({self.selects.query(query, self.scope).sql})"
 
 
+def checked_number(node: exp.Expr, value: Value) -> Value:
+    if not (value.numeric or value.null):
+        raise fault(node, f"a number is expected here, not {value.kind}")
+    return value
+
+
 def _number(node: exp.Literal) -> int | float:
     text = str(node.this)
     if text.isdigit() and int(text) < LARGEST:
@@ -397,6 +453,7 @@ VALUES: Mapping[type[exp.Expr], Callable[[Expressions, Any], Value]] = {
     exp.Cast: Expressions.cast,
     exp.Anonymous: Expressions.call,
     exp.Subquery: Expressions.scalar_query,
+    exp.Bracket: Expressions.element,
 }
 CONDITIONS: Mapping[type[exp.Expr], Callable[[Expressions, Any], str]] = {
     exp.And: Expressions.both,

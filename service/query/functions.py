@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from service.query import geometry, mathematics, similarity, userdefined
+from service.query import geometry, mathematics, similarity, userdefined, vectors
 from service.query.call import Call
 from service.query.value import Value
 
@@ -93,6 +93,16 @@ _AGGREGATES = (
     Function("SUM", ("SUM(x)",), mathematics.total, aggregate=True),
     Function("AVG", ("AVG(x)",), mathematics.average, aggregate=True),
 )
+_VECTORS = (
+    _f("ARR_DOT", "v, w", vectors.dot),
+    _f("ARR_SUM", "v", vectors.reduced("vec_total")),
+    _f("ARR_AVG", "v", vectors.reduced("vec_mean")),
+    _f("ARR_MIN", "v", vectors.reduced("vec_least")),
+    _f("ARR_MAX", "v", vectors.reduced("vec_greatest")),
+    _f("ARR_STDDEV", "v", vectors.reduced("vec_deviation")),
+    _f("ARR_COUNT", "v", vectors.reduced("vec_known", "long")),
+    _f("ARR_MAP", "expression of x, v", vectors.unread),
+)
 _GEOMETRY = (
     _geo("POINT", "ra, dec", geometry.constructor("point", 2), 2, 3),
     _geo("CIRCLE", "ra, dec, radius", geometry.constructor("circle", 3), 2, 3, 4),
@@ -139,7 +149,7 @@ _USER_DEFINED = tuple(
 )
 FUNCTIONS: Mapping[str, Function] = {
     function.name: function
-    for function in (*_MATHEMATICS, *_AGGREGATES, *_GEOMETRY, *_SIMILARITY, *_USER_DEFINED)
+    for function in (*_MATHEMATICS, *_AGGREGATES, *_VECTORS, *_GEOMETRY, *_SIMILARITY, *_USER_DEFINED)
 }
 
 

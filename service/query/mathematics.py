@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from registry_metadata.columns import Column
+from service.query import vectors
 from service.query.call import Call
 from service.query.units import factor, product_of_powers
 from service.query.value import (
@@ -147,12 +148,16 @@ def in_unit(call: Call) -> Value:
 def count(call: Call) -> Value:
     if call.star:
         return Value("count(*)", described("long", ucd="meta.number"))
+    if call.args[0].vector:
+        return vectors.counted(call)
     return Value(f"count({_distinct(call)}{call.args[0].sql})", described("long", ucd="meta.number"))
 
 
 def extreme(name: str) -> Make:
     def make(call: Call) -> Value:
         value = call.args[0]
+        if value.vector:
+            return vectors.aggregated(call, {"min": "vec_lows", "max": "vec_highs"}[name], name)
         if value.array:
             raise call.fault(f"{call.name} takes a number or text, not {value.kind}", 0)
         ucd = f"stat.{name};{value.column.ucd}" if value.column.ucd else None
@@ -162,6 +167,8 @@ def extreme(name: str) -> Make:
 
 
 def total(call: Call) -> Value:
+    if call.args[0].vector:
+        return vectors.aggregated(call, "vec_sums", "sum")
     value = call.number(0)
     datatype = "long" if value.column.datatype in INTEGERS else "double"
     cast = value.sql if datatype == "long" else f"CAST({value.sql} AS DOUBLE)"
@@ -169,6 +176,8 @@ def total(call: Call) -> Value:
 
 
 def average(call: Call) -> Value:
+    if call.args[0].vector:
+        return vectors.average(call)
     value = call.number(0)
     ucd = f"stat.mean;{value.column.ucd}" if value.column.ucd else None
     sql = f"avg({_distinct(call)}CAST({value.sql} AS DOUBLE))"

@@ -20,8 +20,10 @@ ALLOWED = frozenset(
         TokenType.VAR, TokenType.IDENTIFIER, TokenType.STRING, TokenType.NUMBER,
         TokenType.L_PAREN, TokenType.R_PAREN, TokenType.COMMA, TokenType.DOT, TokenType.STAR, TokenType.SLASH,
         TokenType.PLUS, TokenType.DASH, TokenType.EQ, TokenType.LT, TokenType.GT, TokenType.SEMICOLON,
+        TokenType.L_BRACKET, TokenType.R_BRACKET, TokenType.COLON,
     }
 )  # fmt: skip
+OPENING, CLOSING = (TokenType.L_PAREN, TokenType.L_BRACKET), (TokenType.R_PAREN, TokenType.R_BRACKET)
 FIRST = (TokenType.SELECT, TokenType.WITH, TokenType.L_PAREN)
 NAMES = (TokenType.VAR, TokenType.IDENTIFIER)
 NOT_AFTER_COMMA = (TokenType.COMMA, TokenType.FROM, TokenType.R_PAREN, TokenType.WHERE, TokenType.SEMICOLON)
@@ -65,11 +67,12 @@ def check_tokens(tokens: Sequence[Token]) -> None:
         raise UsageFault("the query is empty; expected SELECT")
     if tokens[0].token_type not in FIRST:
         raise UsageFault(f"{at_token(tokens[0])}: {tokens[0].text} is not ADQL; expected SELECT or WITH")
-    depth = 0
+    depth = brackets = 0
     for place, token in enumerate(tokens):
         kind = token.token_type
         following = tokens[place + 1] if place + 1 < len(tokens) else None
-        if kind not in ALLOWED:
+        brackets += (kind is TokenType.L_BRACKET) - (kind is TokenType.R_BRACKET)
+        if kind not in ALLOWED or (kind is TokenType.COLON and brackets <= 0):
             raise UsageFault(f"{at_token(token)}: {token.text!r} is not part of ADQL")
         if kind in KINDS and (place == 0 or tokens[place - 1].token_type is not TokenType.ALIAS):
             raise UsageFault(
@@ -83,7 +86,7 @@ def check_tokens(tokens: Sequence[Token]) -> None:
             _check_number(token, following)
         if kind is TokenType.COMMA and (following is None or following.token_type in NOT_AFTER_COMMA):
             raise UsageFault(f"{at_token(token)}: expected something after the comma")
-        depth += (kind is TokenType.L_PAREN) - (kind is TokenType.R_PAREN)
+        depth += (kind in OPENING) - (kind in CLOSING)
         if depth > MAX_DEPTH:
             raise UsageFault(
                 f"{at_token(token)}: parentheses are nested deeper than {MAX_DEPTH} levels, which is allowed"

@@ -68,6 +68,11 @@ class Scope:
     group_keys: frozenset[str] = frozenset()
     _by_name: dict[str, list[Field]] | None = None
 
+    @property
+    def met(self) -> int:
+        """Columns of this and the enclosing queries met so far: a sub-query that adds none is constant."""
+        return len(self.free) + (self.parent.met if self.parent is not None else 0)
+
     def see(self, fields: Iterable[Field]) -> None:
         self.visible = list(fields)
         self._by_name = None

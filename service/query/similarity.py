@@ -16,6 +16,7 @@ from sqlglot import exp
 from index.metric import Metric
 from service.query.context import Context, Info
 from service.query.scope import Scope, Source
+from service.query.straight import ROUNDING, Straight
 from service.query.value import Value, described, truth
 from service.query.words import suggestion
 
@@ -102,6 +103,7 @@ class Similarity:
         self._by_key: dict[tuple[object, ...], Lookup] = {}
         self._by_node: dict[int, Lookup] = {}
         self._numbers = 0
+        self.vectors = Straight(self)
 
     def name(self, stem: str) -> str:
         self._numbers += 1
@@ -298,6 +300,8 @@ class Similarity:
         while isinstance(node, exp.Paren):
             node = node.this
         lookup = self._by_node.get(id(node)) if node is not None else None
+        if lookup is None:
+            self.vectors.plan(parts, node)
         if lookup is None or parts.distinct or parts.grouped:
             return
         parts.order.append(f"{lookup.did.sql} ASC NULLS LAST")
@@ -326,6 +330,25 @@ class Similarity:
         if full:
             parts.where.append(f"({lookup.key} IN (SELECT {lookup.column} FROM {lookup.name}))")
         self.remark(target.model, target.space, str(plan.strategy), plan)
+
+    def nearest_to(self, parts: Parts, embedding: Value, model: str, point: NDArray[np.float32]) -> None:
+        """Leaves the rows that can be among the nearest to a point by plain L2; the engine sorts them."""
+        chosen, body, k = self.context.release.models[model], parts.body(), (parts.top or 0) + parts.offset
+        source = source_of(embedding)
+        if source is None or source not in parts.scope.sources or k >= MAX_NEIGHBOURS:
+            return
+        weights = np.ones(len(chosen.recipe.latents))
+        lookup = Lookup(self.name("near"), Target("", chosen, "", weights, point, None), embedding, True)
+        among = self.passing(parts, lookup, source, body)
+        first = chosen.vectors.search(point, k, weights, among=among, exact=self.context.exact)
+        self.remark(chosen, "every latent, weight 1", f"{first.plan.strategy}, then the radius", first.plan)
+        if len(first.rows) < k:
+            return
+        radius = float(first.distance[k - 1]) * ROUNDING
+        matches = chosen.vectors.within(point, radius, weights, among=among)
+        lookup.table = self.match_table(matches.rows, matches.distance)
+        self.lookups.append(lookup)
+        parts.where.append(f"({lookup.key} IN (SELECT r FROM {lookup.name}))")
 
     def passing(self, parts: Parts, lookup: Lookup, source: Source, body: str) -> NDArray[np.int64] | None:
         """Row numbers of the spectra that meet all other conditions; None for every one."""
@@ -440,6 +463,4 @@ def dids(release: OpenRelease, model: Model) -> pa.Array:
 def coordinates(model: Model, weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """(n, kept) float64 in which plain L2 is the metric."""
     kept = np.flatnonzero(weights)
-    vectors = [model.vectors.vector(int(row)) for row in model.vectors.rows]
-    stacked = np.stack([vector for vector in vectors if vector is not None])
-    return np.asarray(stacked[:, kept], np.float64) * np.sqrt(weights[kept])
+    return np.asarray(model.vectors.matrix()[:, kept], np.float64) * np.sqrt(weights[kept])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from service.query.call import Call
+from service.query.healpix import healpix_center, healpix_index
 from service.query.units import spectral
 from service.query.value import Value, described, number, truth
 
@@ -90,68 +91,6 @@ def spectral_conversion(call: Call) -> Value:
     return number(sql, unit=call.words(1))
 
 
-def healpix_index(call: Call) -> Value:
-    """The nested HEALPix cell at an order; from longitude and latitude, or from a point."""
-    order = call.args[0].literal
-    if not isinstance(order, int) or not 0 <= order <= 29:
-        raise call.fault("the HEALPix order must be a whole number from 0 to 29", 0)
-    if len(call.args) == 2:
-        shape = call.args[1].shape
-        if shape is None or shape.kind != "point":
-            raise call.fault(f"argument 2 of {call.name} must be a POINT", 1)
-        ra, dec = shape.parts
-    else:
-        ra, dec = call.number(1), call.number(2)
-    return Value(
-        cell_of(f"CAST({ra.sql} AS DOUBLE)", f"CAST({dec.sql} AS DOUBLE)", order),
-        described("long", ucd="pos.healpix"),
-    )
-
-
-def cell_of(ra: str, dec: str, order: int) -> str:
-    """Górski et al. 2005, ApJ 622, 759: face and place in the face, bits interleaved."""
-    side = 1 << order
-    z, turn = f"sin(radians({dec}))", f"(fmod({ra} + 720.0, 360.0) / 90.0)"
-    up, down = (
-        f"CAST(floor({side}.0 * (0.5 + {turn}) {sign} {side}.0 * {z} * 0.75) AS BIGINT)" for sign in "-+"
-    )
-    return _cell(z, turn, up, down, side)
-
-
-def _cell(z: str, turn: str, up: str, down: str, side: int) -> str:
-    up_face, down_face = f"({up} // {side})", f"({down} // {side})"
-    belt_face = (
-        f"CASE WHEN {up_face} = {down_face} THEN ({up_face} % 4) + 4"
-        f" WHEN {up_face} < {down_face} THEN {up_face} % 4 ELSE ({down_face} % 4) + 8 END"
-    )
-    belt_x, belt_y = f"({down} % {side})", f"({side - 1} - ({up} % {side}))"
-    quarter = f"least(3, CAST(floor({turn}) AS BIGINT))"
-    inner, root = f"({turn} - {quarter})", f"({side}.0 * sqrt(3.0 * (1.0 - abs({z}))))"
-    a = f"least({side - 1}, CAST(floor({inner} * {root}) AS BIGINT))"
-    b = f"least({side - 1}, CAST(floor((1.0 - {inner}) * {root}) AS BIGINT))"
-    belt = f"abs({z}) <= 2.0 / 3.0"
-    face = f"CASE WHEN {belt} THEN {belt_face} WHEN {z} > 0 THEN {quarter} ELSE {quarter} + 8 END"
-    x = f"CASE WHEN {belt} THEN {belt_x} WHEN {z} > 0 THEN {side - 1} - {b} ELSE {a} END"
-    y = f"CASE WHEN {belt} THEN {belt_y} WHEN {z} > 0 THEN {side - 1} - {a} ELSE {b} END"
-    return f"(({face}) * {side * side} + {_spread(x)} + 2 * {_spread(y)})"
-
-
-def _spread(number_sql: str) -> str:
-    """Bits of the number moved to the even places."""
-    sql = f"({number_sql})"
-    steps = (
-        (16, 0x0000FFFF0000FFFF),
-        (8, 0x00FF00FF00FF00FF),
-        (4, 0x0F0F0F0F0F0F0F0F),
-        (2, 0x3333333333333333),
-        (1, 0x5555555555555555),
-    )
-    template = "{0}"
-    for shift, mask in steps:
-        template = f"list_transform([{template}], lambda v: (v | (v << {shift})) & {mask})[1]"
-    return template.format(f"CAST({sql} AS BIGINT)")
-
-
 DECLARED: tuple[UserDefined, ...] = (
     UserDefined(
         ("ivo_hasword(haystack VARCHAR, needle VARCHAR) -> INTEGER",),
@@ -187,6 +126,11 @@ DECLARED: tuple[UserDefined, ...] = (
         ("ivo_healpix_index(hpxorder INTEGER, ra DOUBLE PRECISION, dec DOUBLE PRECISION) -> BIGINT",
          "ivo_healpix_index(hpxorder INTEGER, p POINT) -> BIGINT"),
         "The nested HEALPix cell of a position at an order up to 29", healpix_index,
+    ),
+    UserDefined(
+        ("ivo_healpix_center(hpxorder INTEGER, hpxindex BIGINT) -> POINT",),
+        "The centre of a nested HEALPix cell of an order up to 29; NULL where there is no such cell",
+        healpix_center,
     ),
     UserDefined(
         ("gavo_to_mjd(d TIMESTAMP) -> DOUBLE PRECISION",), "The modified Julian date of an ISO time", to_mjd,

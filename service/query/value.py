@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 INTEGERS = ("short", "int", "long")
 RANK = {"short": 0, "int": 1, "long": 2, "float": 3, "double": 4}
 TEXTS = ("char", "unicodeChar")
+REGIONS = ("point", "circle", "polygon")
 UNKNOWN = Column("", "char", "*")  # of NULL
 
 
@@ -41,7 +42,8 @@ class Shape:
 @dataclass(frozen=True, slots=True)
 class Value:
     """`condition` is the truth value where the number is 1 or 0; `separation` ra, dec, ra, dec of two points,
-    with `radius` where the condition is that they lie so near; `lookup` and `pairs` are of similarity."""
+    with `radius` where the condition is that they lie so near; `lookup` and `pairs` are of similarity;
+    `difference` the two vectors of which one is subtracted from the other; `fixed` one value for all rows."""
 
     sql: str
     column: Column
@@ -53,6 +55,8 @@ class Value:
     radius: Value | None = None
     lookup: Lookup | None = None
     pairs: Pairs | None = None
+    difference: tuple[Value, Value] | None = None
+    fixed: bool = False
 
     @property
     def numeric(self) -> bool:
@@ -71,11 +75,16 @@ class Value:
         return not self.text and self.column.arraysize is not None
 
     @property
+    def vector(self) -> bool:
+        """An array of numbers that is no region."""
+        return self.array and self.column.datatype in RANK and self.column.xtype not in REGIONS
+
+    @property
     def kind(self) -> str:
         """For people."""
         if self.null:
             return "NULL"
-        if self.column.xtype in ("point", "circle", "polygon"):
+        if self.column.xtype in REGIONS:
             return f"a {self.column.xtype}"
         if self.text:
             return "text"

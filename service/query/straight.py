@@ -1,0 +1,91 @@
+"""`arr_dot(e - v, e - v)` with a constant v: distances spelt in vector mathematics, answered by the index."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sqlglot import exp
+
+from service.query.value import Value
+
+if TYPE_CHECKING:
+    from service.query.call import Call
+    from service.query.queries import Parts
+    from service.query.similarity import Similarity
+
+COLUMN = "embedding"
+ROUNDING = 1 + 1e-9  # the engine sums in another order than the index
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A published embedding and what is subtracted from it, or the other way round."""
+
+    embedding: Value
+    other: Value
+
+
+class Straight:
+    """The squared distances of one query, by the node that spells them."""
+
+    def __init__(self, similarity: Similarity) -> None:
+        self.similarity = similarity
+        self._by_node: dict[int, Difference] = {}
+
+    def seen(self, call: Call, left: Value, right: Value) -> None:
+        for embedding, other in ((left, right), (right, left)):
+            if model_of(embedding) is not None:
+                self._by_node[id(call.node)] = Difference(embedding, other)
+                return
+
+    def plan(self, parts: Parts, node: Any) -> None:
+        """With TOP and such a distance as first key, only rows that can be among the nearest are sorted.
+
+        The search is approximate, but a certified radius search with its k-th distance follows: nothing
+        nearer can be missing, so that the answer is that of the scan.
+        """
+        while isinstance(node, exp.Paren) or (
+            isinstance(node, exp.Anonymous) and node.this.upper() == "SQRT"
+        ):
+            node = node.this if isinstance(node, exp.Paren) else node.expressions[0]
+        found = self._by_node.get(id(node))
+        if found is None or not parts.top or parts.scope.correlated or parts.grouped or parts.distinct:
+            return
+        point = self.point(parts, found)
+        if point is not None:
+            self.similarity.nearest_to(parts, found.embedding, str(model_of(found.embedding)), point)
+
+    def point(self, parts: Parts, found: Difference) -> Any:
+        """The constant vector (n_latent,) float32; None where it is none, or not of such numbers."""
+        model = self.similarity.context.release.models[str(model_of(found.embedding))]
+        values = self.constant(parts, found.other)
+        if values is None or len(values) != len(model.recipe.latents) or None in values:
+            return None
+        point = np.asarray(values, np.float32)
+        return point if np.isfinite(point).all() and (point == np.asarray(values)).all() else None
+
+    def constant(self, parts: Parts, value: Value) -> list[float] | None:
+        """A scalar sub-query, or the column of an upload with one row."""
+        if value.fixed:
+            found = self.similarity.run(f"SELECT {value.sql} AS v").column(0).to_pylist()
+            return found[0] if found else None
+        source = value.field.source if value.field is not None else None
+        if source is None or not source.uploaded or source not in parts.scope.sources:
+            return None
+        sql = f"SELECT {value.sql} AS v FROM {source.sql} AS {source.alias} LIMIT 2"  # noqa: S608 (of ours)
+        found = self.similarity.run(sql).column(0).to_pylist()
+        return found[0] if len(found) == 1 else None
+
+
+def is_root(node: Any) -> bool:
+    return isinstance(node, exp.Anonymous) and str(node.this).upper() == "SQRT"
+
+
+def model_of(value: Value) -> str | None:
+    """The model whose embedding the column is."""
+    field = value.field
+    if field is None or field.source is None or field.source.table is None or field.name != COLUMN:
+        return None
+    return field.source.table.model

@@ -1,0 +1,177 @@
+"""Vector mathematics on columns of arrays, as GAVO proposes it (ADQLVectorMath; feature VECTORMATH).
+
+Elements and slices, arithmetic component by component, `arr_…` functions over the elements, and aggregates of
+every component. What is missing, since one of two arrays is shorter, is NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sqlglot import exp
+
+from registry_metadata.columns import Column
+from service.query.call import Call
+from service.query.parse import fault
+from service.query.units import product, quotient
+from service.query.value import Value, described, number, plain
+
+Make = Callable[[Call], Value]
+FORM = "VECTORMATH"
+FEATURE = "ivo://org.gavo.dc/std/exts#extra-adql-keywords"
+DESCRIPTION = (
+    "Arrays of numbers: v[i] and v[a:b] count from 1; + - * / go component by component, as do SUM, AVG, "
+    "MIN, MAX and COUNT; arr_dot(v, w), arr_sum, arr_avg, arr_min, arr_max, arr_stddev, arr_count; "
+    "arr_map(expression of x, v)"
+)
+WIDEST = 512  # components of a column whose aggregates are computed one by one, without keeping rows
+WORDS: dict[type, tuple[str, str]] = {
+    exp.Add: ("vec_add", "+"), exp.Sub: ("vec_subtract", "-"),
+    exp.Mul: ("vec_multiply", "*"), exp.Div: ("vec_divide", "/"),
+}  # fmt: skip
+
+
+def doubles(value: Value) -> str:
+    """The array as DOUBLE[]."""
+    return value.sql if value.column.datatype == "double" else f"CAST({value.sql} AS DOUBLE[])"
+
+
+def size(column: Column) -> int | None:
+    """How many elements each array has; None where that differs."""
+    return int(column.arraysize) if column.arraysize and column.arraysize.isdigit() else None
+
+
+def longer(left: Column, right: Column) -> str:
+    sizes = size(left), size(right)
+    return "*" if None in sizes else str(max(each for each in sizes if each is not None))
+
+
+def combined(node: exp.Expr, left: Value, right: Value) -> Value:
+    """Two vectors component by component, or a vector times or over a number."""
+    function, sign = WORDS[type(node)]
+    if left.vector and right.vector:
+        unit = unit_of(node, left.column, right.column)
+        column = described("double", arraysize=longer(left.column, right.column), unit=unit)
+        pair = (left, right) if isinstance(node, exp.Sub) else None
+        return Value(f"{function}({doubles(left)}, {doubles(right)})", column, difference=pair)
+    if isinstance(node, exp.Mul) and right.vector:
+        left, right = right, left
+    number_follows = right.numeric or right.null
+    if not isinstance(node, exp.Mul | exp.Div) or not left.vector or not number_follows:
+        raise fault(
+            node,
+            f"{left.kind} {sign} {right.kind} is not defined; expected two vectors, number * vector or "
+            "vector / number; arr_map(expression of x, vector) does anything else",
+        )
+    unit = unit_of(node, left.column, right.column)
+    column = described("double", arraysize=left.column.arraysize, unit=unit)
+    function = "vec_scale" if isinstance(node, exp.Mul) else "vec_shrink"
+    return Value(f"{function}({doubles(left)}, CAST({right.sql} AS DOUBLE))", column)
+
+
+def unit_of(node: exp.Expr, left: Column, right: Column) -> str | None:
+    match node:
+        case exp.Mul():
+            return product(left.unit, right.unit)
+        case exp.Div():
+            return quotient(left.unit, right.unit)
+    return left.unit if left.unit == right.unit else None
+
+
+def negative(value: Value) -> Value:
+    column = described("double", arraysize=value.column.arraysize, unit=value.column.unit)
+    return Value(f"vec_scale({doubles(value)}, CAST(-1 AS DOUBLE))", column)
+
+
+def element(value: Value, place: Value) -> Value:
+    """Counted from 1; NULL outside."""
+    column = plain(value.column, arraysize=None, xtype=None)
+    return Value(f"{value.sql}[greatest(CAST({place.sql} AS BIGINT), 0)]", column)
+
+
+def part(value: Value, low: Value, high: Value) -> Value:
+    """Both ends included; what lies outside the array is left out."""
+    ends = f"greatest(CAST({low.sql} AS BIGINT), 1):greatest(CAST({high.sql} AS BIGINT), 0)"
+    whole, length = size(value.column), "*"
+    if whole is not None and isinstance(low.literal, int) and isinstance(high.literal, int):
+        n = min(high.literal, whole) - max(low.literal, 1) + 1
+        length = str(n) if n > 0 else "*"
+    column = described("double", arraysize=length, unit=value.column.unit, ucd=value.column.ucd)
+    return Value(f"({doubles(value)})[{ends}]", column)
+
+
+def vector(call: Call, place: int) -> Value:
+    value = call.args[place]
+    if not value.vector:
+        raise call.fault(
+            f"argument {place + 1} of {call.name} must be an array of numbers, not {value.kind}", place
+        )
+    return value
+
+
+def dot(call: Call) -> Value:
+    left, right = vector(call, 0), vector(call, 1)
+    unit = product(left.column.unit, right.column.unit)
+    found = number(f"vec_dot({doubles(left)}, {doubles(right)})", unit=unit)
+    one, other = call.node.expressions
+    if left.difference is not None and one == other:
+        call.similarity.vectors.seen(call, *left.difference)
+    return found
+
+
+def reduced(function: str, datatype: str = "double") -> Make:
+    """A number computed from the elements."""
+
+    def make(call: Call) -> Value:
+        value = vector(call, 0)
+        unit = value.column.unit if datatype == "double" else None
+        return number(f"{function}({doubles(value)})", datatype, unit=unit)
+
+    return make
+
+
+def unread(call: Call) -> Value:
+    """arr_map is read before its arguments are values (Expressions.mapped)."""
+    raise call.fault("arr_map takes an expression of x and an array")
+
+
+def mapped(array: Value, variable: str, body: Value) -> Value:
+    """The expression for each element; `variable` is the engine's name of `x`."""
+    sql = f"list_transform({doubles(array)}, lambda {variable}: CAST({body.sql} AS DOUBLE))"
+    column = described("double", arraysize=array.column.arraysize, unit=body.column.unit)
+    return Value(sql, column)
+
+
+def aggregated(call: Call, whole: str, single: str) -> Value:
+    """SUM, MIN or MAX of every component."""
+    value = once(call)
+    column = plain(value.column, datatype="double", ucd=None)
+    return Value(components(value, single) or f"{whole}({doubles(value)})", column)
+
+
+def average(call: Call) -> Value:
+    value = once(call)
+    column = plain(value.column, datatype="double", ucd=None)
+    rows = f"vec_shrink(vec_sums({doubles(value)}), CAST(count({value.sql}) AS DOUBLE))"
+    return Value(components(value, "avg") or rows, column)
+
+
+def counted(call: Call) -> Value:
+    value = once(call)
+    column = described("long", arraysize=value.column.arraysize, ucd="meta.number")
+    return Value(components(value, "count") or f"vec_counts({doubles(value)})", column)
+
+
+def once(call: Call) -> Value:
+    if call.distinct:
+        raise call.fault(f"{call.name}(DISTINCT …) takes numbers or text, not arrays")
+    return call.args[0]
+
+
+def components(value: Value, function: str) -> str | None:
+    """The aggregate of each component by itself, for published columns whose arrays are all as long."""
+    n, source = size(value.column), value.field.source if value.field is not None else None
+    if n is None or n > WIDEST or source is None or source.table is None:
+        return None
+    each = (f"{function}(CAST({value.sql}[{place}] AS DOUBLE))" for place in range(1, n + 1))
+    return f"CASE WHEN count({value.sql}) > 0 THEN [{', '.join(each)}] END"

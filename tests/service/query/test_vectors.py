@@ -1,0 +1,176 @@
+# ruff: noqa: E501 (queries stay on one line)
+"""Vector mathematics compared with numpy, and a distance spelt in it with its scan (A49)."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from numpy.typing import NDArray
+
+from index.release import OpenRelease
+from registry_metadata.columns import Column
+from service.query.context import Upload
+from tests.service.query.asking import ask
+from tests.service.query.conftest import REFERENCE
+
+CONSTANT = f"(SELECT embedding FROM doppel.optical WHERE ssa_pubdid = '{REFERENCE}')"
+
+
+def stored(archive: OpenRelease) -> tuple[list[str], NDArray[np.float64]]:
+    """Identifiers and embeddings (n, 11) as the table has them."""
+    found = ask(archive, "SELECT ssa_pubdid, embedding FROM doppel.optical ORDER BY ssa_pubdid")
+    return found.column("ssa_pubdid"), np.array(found.column("embedding"), np.float64)
+
+
+@pytest.mark.parametrize(
+    ("expression", "wanted"),
+    [
+        ("embedding[3]", lambda e: e[:, 2]),
+        ("arr_sum(embedding)", lambda e: e.sum(1)),
+        ("arr_avg(embedding)", lambda e: e.mean(1)),
+        ("arr_min(embedding)", lambda e: e.min(1)),
+        ("arr_max(embedding)", lambda e: e.max(1)),
+        ("arr_stddev(embedding)", lambda e: e.std(1, ddof=1)),
+        ("arr_dot(embedding, embedding)", lambda e: (e * e).sum(1)),
+        ("arr_sum(embedding[2:4] * embedding[3:5])", lambda e: (e[:, 1:4] * e[:, 2:5]).sum(1)),
+        ("arr_sum((embedding - 2 * embedding) / 4)", lambda e: (-e / 4).sum(1)),
+        ("(embedding / embedding[1:11] + embedding)[11]", lambda e: 1 + e[:, 10]),
+        ("arr_sum(arr_map(ABS(x) + z00, embedding))", lambda e: (abs(e) + e[:, :1]).sum(1)),
+        ("SQRT(arr_dot(embedding - 3 * embedding, -embedding))", lambda e: np.sqrt(2 * (e * e).sum(1))),
+    ],
+)
+def test_a49_numbers_are_those_of_numpy(archive: OpenRelease, expression: str, wanted: Any) -> None:
+    names, vectors = stored(archive)
+    found = ask(archive, f"SELECT {expression} AS r FROM doppel.optical ORDER BY ssa_pubdid")
+    np.testing.assert_allclose(np.array(found.column("r")), wanted(vectors), rtol=1e-12, atol=1e-12)
+    assert len(names) == len(found.rows)
+
+
+@pytest.mark.parametrize("vector", ["embedding", "1 * embedding"])
+def test_a49_aggregates_go_component_by_component(archive: OpenRelease, vector: str) -> None:
+    """A published column is added up in the engine, a computed one row by row: both are numpy's."""
+    _, vectors = stored(archive)
+    query = f"SELECT SUM({vector}), AVG({vector}), MIN({vector}), MAX({vector}), COUNT({vector}) FROM doppel.optical"
+    found = ask(archive, query)
+    wanted = [vectors.sum(0), vectors.mean(0), vectors.min(0), vectors.max(0), np.full(11, len(vectors))]
+    for part, numbers in zip(found.rows[0], wanted, strict=True):
+        np.testing.assert_allclose(part, numbers, rtol=1e-11, atol=1e-11)
+    assert [column.datatype for column in found.columns] == ["double"] * 4 + ["long"]
+    assert [column.arraysize for column in found.columns] == ["11"] * 5
+
+
+@pytest.mark.parametrize(
+    ("expression", "datatype", "arraysize"),
+    [
+        ("embedding[1]", "float", None),
+        ("embedding[2:4]", "double", "3"),
+        ("embedding[2:99]", "double", "10"),
+        ("embedding[5:4]", "double", "*"),
+        ("embedding[latent_index:4]", "double", "*"),
+        ("embedding[1:2] + embedding[1:5]", "double", "5"),
+        ("2 * embedding", "double", "11"),
+        ("arr_map(x, embedding)", "double", "11"),
+        ("arr_dot(embedding, embedding)", "double", None),
+        ("arr_count(embedding)", "long", None),
+    ],
+)
+def test_a49_sizes_travel_through_expressions(
+    archive: OpenRelease, expression: str, datatype: str, arraysize: str | None
+) -> None:
+    query = f"SELECT TOP 1 {expression} FROM doppel.optical AS o, doppel.latents AS l"
+    (column,) = ask(archive, query).columns
+    assert (column.datatype, column.arraysize) == (datatype, arraysize)
+
+
+def arrays(values: dict[str, list[list[float | None] | None]], unit: str | None = None) -> Upload:
+    columns = tuple(Column(name, "double", "*", unit=unit) for name in values)
+    kind = pa.list_(pa.float64())
+    return Upload(columns, pa.table({name: pa.array(each, kind) for name, each in values.items()}))
+
+
+def test_a49_lengths_that_differ_and_missing_elements(archive: OpenRelease) -> None:
+    """As DaCHS 2.7 answers on the same arrays: what one array lacks is NaN, sums leave missing elements out."""
+    table = arrays({"a": [[1, 2, 4], [1, 2, 4], [1, None, 4]], "b": [[3, 5, 7], [3, 5], [0.5, 1, 2]]}, "m")
+    query = "SELECT a + b, a - b, a * b, arr_dot(a, b), arr_sum(a), arr_avg(a), arr_stddev(a), arr_map(x*2+1, a) FROM TAP_UPLOAD.t"
+    found = ask(archive, query, uploads={"t": table})
+    nan, root = math.nan, math.sqrt(7 / 3)
+    wanted = [
+        ([4, 7, 11], [-2, -3, -3], [3, 10, 28], 41, 7, 7 / 3, root, [3, 5, 9]),
+        ([4, 7, nan], [-2, -3, nan], [3, 10, nan], nan, 7, 7 / 3, root, [3, 5, 9]),
+        ([1.5, nan, 6], [0.5, nan, 2], [0.5, nan, 8], nan, 5, 2.5, math.sqrt(4.5), [3, None, 9]),
+    ]
+    for row, numbers in zip(found.rows, wanted, strict=True):
+        for one, other in zip(row, numbers, strict=True):
+            np.testing.assert_allclose(np.array(one, float), np.array(other, float), rtol=1e-15)
+    assert [column.unit for column in found.columns] == ["m", "m", "m2", "m2", "m", "m", "m", "m"]
+
+
+def test_a49_missing_arrays_are_null_and_left_out_of_aggregates(archive: OpenRelease) -> None:
+    table = arrays({"a": [[1, 2], None, [3, 5, 7]]})
+    found = ask(
+        archive,
+        "SELECT a + a, 2 * a, a[1], a[1:1], arr_sum(a) FROM TAP_UPLOAD.t WHERE a IS NULL",
+        uploads={"t": table},
+    )
+    assert found.rows == [(None,) * 5]
+    found = ask(
+        archive, "SELECT MIN(a), MAX(a), COUNT(a), SUM(a), AVG(a) FROM TAP_UPLOAD.t", uploads={"t": table}
+    )
+    low, high, count, total, mean = found.rows[0]
+    assert (low, high, count) == ([1, 2, 7], [3, 5, 7], [2, 2, 1])
+    assert (total[:2], mean[:2]) == ([4, 7], [2, 3.5])
+    assert math.isnan(total[2])
+    assert math.isnan(mean[2])
+
+
+def nearest(archive: OpenRelease, k: int, passing: Any = None) -> list[tuple[str, float]]:
+    names, vectors = stored(archive)
+    origin = vectors[names.index(REFERENCE)]
+    squares = ((vectors - origin) ** 2).sum(1)
+    keep = [place for place in range(len(names)) if passing is None or passing(vectors[place])]
+    return [(names[place], squares[place]) for place in sorted(keep, key=lambda place: squares[place])[:k]]
+
+
+@pytest.mark.parametrize(
+    ("select", "order"),
+    [
+        ("arr_dot(embedding - {v}, embedding - {v}) AS d", "d"),
+        ("arr_dot({v} - embedding, {v} - embedding) AS d", "1+0*z00, d"),  # not the first key: the scan
+        ("arr_dot(embedding - {v}, embedding - {v}) AS d", "SQRT(arr_dot(embedding - {v}, embedding - {v}))"),
+        ("arr_dot({v} - embedding, ({v} - embedding)) AS d", "arr_dot(({v} - embedding), ({v} - embedding))"),
+    ],
+)
+def test_a_distance_in_vector_mathematics_takes_the_index(
+    archive: OpenRelease, select: str, order: str
+) -> None:
+    query = f"SELECT TOP 7 ssa_pubdid, {select} FROM doppel.optical WHERE z01 > 0 ORDER BY {order}".format(
+        v=CONSTANT
+    )
+    found = ask(archive, query)
+    wanted = nearest(archive, 7, lambda vector: vector[1] > 0)
+    assert found.column("ssa_pubdid") == [name for name, _ in wanted]
+    np.testing.assert_allclose(found.column("d"), [square for _, square in wanted], atol=1e-12)
+    assert ("plan" in found.infos) == (not order.startswith("1+"))
+
+
+def test_a_distance_from_the_row_of_an_upload_takes_the_index(archive: OpenRelease) -> None:
+    names, vectors = stored(archive)
+    origin = vectors[names.index(REFERENCE)].tolist()
+    query = "SELECT TOP 5 e.ssa_pubdid FROM doppel.optical AS e, TAP_UPLOAD.mine AS u ORDER BY arr_dot(e.embedding - u.v, e.embedding - u.v) OFFSET 1"
+    one = ask(archive, query, uploads={"mine": arrays({"v": [origin]})})
+    assert one.column("ssa_pubdid") == [name for name, _ in nearest(archive, 6)][1:]
+    assert one.infos["plan"].endswith("then the radius")
+    two = ask(archive, query, uploads={"mine": arrays({"v": [origin, origin]})})
+    assert "plan" not in two.infos
+
+
+@pytest.mark.parametrize("other", ["embedding", "2 * embedding", "embedding[1:3]"])
+def test_what_is_no_constant_of_the_right_length_is_scanned(archive: OpenRelease, other: str) -> None:
+    query = f"SELECT TOP 3 ssa_pubdid FROM doppel.optical ORDER BY arr_dot(embedding - {other}, embedding - {other})"
+    found = ask(archive, query)
+    assert len(found.rows) == 3
+    assert "plan" not in found.infos

@@ -225,7 +225,8 @@ def processed(spectrum: Spectrum, wanted: Wanted) -> Spectrum | None:
         keep = (metres >= wanted.band[0]) & (metres <= wanted.band[1])
     if not (keep & ~spectrum.mask).any():
         return None
-    wave, flux, ivar, mask = spectrum.wave[keep], spectrum.flux[keep], spectrum.ivar[keep], spectrum.mask[keep]
+    wave, flux = spectrum.wave[keep], spectrum.flux[keep]
+    ivar, mask = spectrum.ivar[keep], spectrum.mask[keep]
     part = Spectrum(wave, flux, ivar, mask, spectrum.facts)
     return at_rest(relative(part) if wanted.relative else part, wanted.redshift)
 

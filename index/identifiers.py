@@ -13,16 +13,16 @@ import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
 FILE = "identifiers.arrow"
-MANY = 300  # from here on one hash table of all DIDs is quicker than so many searches
+SEARCHES = 128  # one hash table of all DIDs costs about as much as a search for each 128th of them
 
 
 def write(path: Path, dids: pa.ChunkedArray) -> NDArray[np.int32]:
     """The file for DIDs in the order of their rows; the answer is the rank (n,) of each by code points."""
     texts = dids.combine_chunks().cast(pa.large_string())
     order = pc.sort_indices(texts).to_numpy().astype(np.int64)
-    table = pa.table({"did": texts, "by_did": order})
-    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
-        writer.write_table(table, max_chunksize=max(1, len(table)))
+    batch = pa.record_batch({"did": texts, "by_did": order})
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
+        writer.write_batch(batch)
     rank = np.empty(len(order), np.int32)
     rank[order] = np.arange(len(order), dtype=np.int32)
     return rank
@@ -33,9 +33,9 @@ class _Part:
 
     def __init__(self, path: Path, first: int) -> None:
         with pa.memory_map(str(path)) as file:
-            table = pa.ipc.open_file(file).read_all()
-        self.first, self.texts = first, table["did"].combine_chunks()
-        self.by_did: NDArray[np.int64] = table["by_did"].combine_chunks().to_numpy()
+            batch = pa.ipc.open_file(file).get_batch(0)  # as it lies in the file: nothing is copied
+        self.first, self.texts = first, batch["did"]
+        self.by_did: NDArray[np.int64] = batch["by_did"].to_numpy()
 
     def __len__(self) -> int:
         return len(self.texts)
@@ -88,7 +88,7 @@ class Identifiers:
 
     def rows_of(self, dids: Sequence[str]) -> list[int | None]:
         """The same as `row_of` for each."""
-        if len(dids) < MANY:
+        if len(dids) * SEARCHES < len(self):
             return [self.row_of(did) for did in dids]
         asked = pa.array(dids, pa.large_string())
         known: dict[int, int] = {}

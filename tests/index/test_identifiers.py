@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from index import identifiers
-from index.identifiers import MANY, Identifiers
+from index.identifiers import Identifiers
 
 FIRST = [f"ivo://a.b/c?{word}" for word in ("b", "a", "é", "B", "aa", "𝛼", "z")]
 SECOND = ["ivo://a.b/c?new", "ivo://a.b/c?0"]
@@ -42,7 +42,7 @@ def test_rows_and_identifiers_agree(paths: list[Path]) -> None:
 @pytest.mark.parametrize("removed", [(), (1, 7)])
 def test_many_at_once_are_found_as_one_by_one(paths: list[Path], removed: tuple[int, ...]) -> None:
     known = Identifiers(paths, removed)
-    asked = ["ivo://a.b/c?", *FIRST, "", *SECOND, "ivo://a.b/c?zz", *FIRST] + MANY * [SECOND[1]]
+    asked = ["ivo://a.b/c?", *FIRST, "", *SECOND, "ivo://a.b/c?zz", *FIRST]
     assert known.rows_of(asked) == [known.row_of(did) for did in asked]
 
 

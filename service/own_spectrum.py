@@ -76,13 +76,22 @@ def read_own(content: bytes, told: Told) -> Own:
     if not content.strip():
         raise RefusedSpectrum("the file is empty")
     if content.startswith((b"SIMPLE  =", b"\x1f\x8b")):
-        return _from_fits(content, told)
+        return bounded(_from_fits(content, told))
     start = content[:4096]
     if b"<VOTABLE" in start or b":VOTABLE" in start:
         return _from_table(_votable(content), told)
     if b"\x00" in start:
         raise RefusedSpectrum("neither FITS, VOTable, ECSV, CSV nor columns of text")
     return _from_table(_text_table(content.decode("utf-8", errors="replace")), told)
+
+
+def bounded(own: Own) -> Own:
+    """The same; RefusedSpectrum where a value is none that a spectrum can have."""
+    found = own.spectrum
+    for name, values in (("wavelengths", found.wave), ("fluxes", found.flux[~found.mask])):
+        if not (np.abs(values) <= LARGEST).all():
+            raise RefusedSpectrum(f"there are {name} above {LARGEST:g}")
+    return own
 
 
 def _facts(told: Told, unit: str) -> Facts:
@@ -123,7 +132,7 @@ def _votable(content: bytes) -> Table:
     try:
         document = votable.parse(io.BytesIO(content), verify="ignore")
         return document.get_first_table().to_table(use_names_over_ids=True)
-    except (ValueError, IndexError, KeyError, TypeError) as error:
+    except (ValueError, IndexError, KeyError, TypeError, votable.exceptions.VOWarning) as error:
         raise RefusedSpectrum(f"the VOTable cannot be read: {_first_line(error)}") from error
 
 

@@ -273,19 +273,24 @@ def _words(params: Params) -> Iterator[Condition]:
     for name, column in (("TARGETNAME", "ssa_targname"), ("TARGETCLASS", "ssa_targclass")):
         text = params.one(name)
         if text is not None:
-            yield Words(column, _list(text), key="object_key" if name == "TARGETNAME" else None)
+            yield Words(column, _list(name, text), key="object_key" if name == "TARGETNAME" else None)
     text = params.one("COLLECTION")
     if text is not None:
-        yield Words("ssa_collection", tuple(f"*{word}*" for word in _list(text)))
+        yield Words("ssa_collection", tuple(f"*{word}*" for word in _list("COLLECTION", text)))
     for name, column in (("FLUXCALIB", "ssa_fluxcalib"), ("WAVECALIB", "ssa_speccalib")):
         text = params.one(name)
-        words = tuple(choose_word(name, word, CALIBRATIONS) for word in _list(text or ""))
-        if words and "ANY" not in words:
+        if text is None:
+            continue
+        words = tuple(choose_word(name, word, CALIBRATIONS) for word in _list(name, text))
+        if "ANY" not in words:
             yield Words(column, words)
 
 
-def _list(text: str) -> tuple[str, ...]:
-    return tuple(word.strip() for word in text.split(",") if word.strip())
+def _list(name: str, text: str) -> tuple[str, ...]:
+    words = tuple(word.strip() for word in text.split(",") if word.strip())
+    if not words:
+        raise UsageFault(f"{name} has no value in its list: {text}")
+    return words
 
 
 def _identifiers(params: Params) -> Iterator[Condition]:
@@ -314,7 +319,7 @@ def _columns(params: Params, table: Table | None, *, of_model: bool) -> Iterator
         if text is None:
             continue
         if column.datatype in ("char", "unicodeChar"):
-            yield Words(column.name, _list(text))
+            yield Words(column.name, _list(name, text))
         else:
             yield Within(column.name, range_list(name, text, _plain, _nearly), of_model)
 

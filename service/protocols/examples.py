@@ -85,6 +85,17 @@ def likeness(release: OpenRelease) -> Iterator[Example]:
         "doppel.spectra",
         "similar_to counts its neighbours before any other condition.",
     )
+    other = release.did_of(int(model.vectors.rows[-1])).replace("'", "''")
+    point = f"(SELECT AVG(embedding) FROM doppel.{model.name} WHERE ssa_pubdid IN (\n    '{did}', '{other}'))"  # noqa: S608
+    yield Example(
+        "together",
+        "Like both of two spectra, in vector mathematics",
+        f"SELECT TOP 20 ssa_pubdid\nFROM doppel.{model.name}\n"
+        f"ORDER BY arr_dot(embedding - {point},\n  embedding - {point})",
+        f"doppel.{model.name}",
+        "The point to be near to may be any constant vector: a mean over an uploaded table, or 1.5 times the "
+        "mean of examples less 0.5 times that of counter-examples. Every latent counts as it is.",
+    )
     yield Example(
         "odd",
         f"The strangest spectra for the model {model.name}",

@@ -331,20 +331,21 @@ class Similarity:
             parts.where.append(f"({lookup.key} IN (SELECT {lookup.column} FROM {lookup.name}))")
         self.remark(target.model, target.space, str(plan.strategy), plan)
 
-    def nearest_to(self, parts: Parts, embedding: Value, model: str, point: NDArray[np.float32]) -> None:
+    def nearest_to(self, parts: Parts, embedding: Value, model: str, exact: NDArray[np.float64]) -> None:
         """Leaves the rows that can be among the nearest to a point by plain L2; the engine sorts them."""
         chosen, body, k = self.context.release.models[model], parts.body(), (parts.top or 0) + parts.offset
         source = source_of(embedding)
         if source is None or source not in parts.scope.sources or k >= MAX_NEIGHBOURS:
             return
-        weights = np.ones(len(chosen.recipe.latents))
+        weights, point = np.ones(len(chosen.recipe.latents)), exact.astype(np.float32)
         lookup = Lookup(self.name("near"), Target("", chosen, "", weights, point, None), embedding, True)
         among = self.passing(parts, lookup, source, body)
         first = chosen.vectors.search(point, k, weights, among=among, exact=self.context.exact)
         self.remark(chosen, "every latent, weight 1", f"{first.plan.strategy}, then the radius", first.plan)
         if len(first.rows) < k:
             return
-        radius = float(first.distance[k - 1]) * ROUNDING
+        rounded = float(np.linalg.norm(exact - point))
+        radius = (float(first.distance[k - 1]) + 2 * rounded) * ROUNDING
         matches = chosen.vectors.within(point, radius, weights, among=among)
         lookup.table = self.match_table(matches.rows, matches.distance)
         self.lookups.append(lookup)

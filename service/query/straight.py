@@ -19,6 +19,9 @@ COLUMN = "embedding"
 ROUNDING = 1 + 1e-9  # the engine sums in another order than the index
 
 
+LARGEST = 1e15  # far beyond every latent; the search takes no more
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """A published embedding and what is subtracted from it, or the other way round."""
@@ -58,13 +61,13 @@ class Straight:
             self.similarity.nearest_to(parts, found.embedding, str(model_of(found.embedding)), point)
 
     def point(self, parts: Parts, found: Difference) -> Any:
-        """The constant vector (n_latent,) float32; None where it is none, or not of such numbers."""
+        """The constant vector (n_latent,) float64; None where it is none, or not of such numbers."""
         model = self.similarity.context.release.models[str(model_of(found.embedding))]
         values = self.constant(parts, found.other)
         if values is None or len(values) != len(model.recipe.latents) or None in values:
             return None
-        point = np.asarray(values, np.float32)
-        return point if np.isfinite(point).all() and (point == np.asarray(values)).all() else None
+        point = np.asarray(values, np.float64)
+        return point if (np.abs(point) < LARGEST).all() else None
 
     def constant(self, parts: Parts, value: Value) -> list[float] | None:
         """A scalar sub-query, or the column of an upload with one row."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from index.release import OpenRelease
 from registry_metadata.columns import Column
 from service.query.context import Upload
-from tests.service.query.asking import ask
+from tests.service.query.asking import ask, upload
 from tests.service.query.conftest import REFERENCE
 
 CONSTANT = f"(SELECT embedding FROM doppel.optical WHERE ssa_pubdid = '{REFERENCE}')"
@@ -166,6 +166,39 @@ def test_a_distance_from_the_row_of_an_upload_takes_the_index(archive: OpenRelea
     assert one.infos["plan"].endswith("then the radius")
     two = ask(archive, query, uploads={"mine": arrays({"v": [origin, origin]})})
     assert "plan" not in two.infos
+
+
+def test_like_these_and_unlike_those_in_one_query(archive: OpenRelease) -> None:
+    """Examples and counter-examples from an upload become one point; distances to it take the index."""
+    names, vectors = stored(archive)
+    marks = upload({"did": ("char", [*names[:5], *names[7:9]]), "likeness": ("int", [1] * 5 + [0] * 2)})
+    mean = "SELECT AVG(o.embedding) AS v FROM doppel.optical AS o JOIN TAP_UPLOAD.mine AS u ON u.did = o.ssa_pubdid WHERE u.likeness"
+    point = f"(SELECT 1.5 * a.v - 0.5 * b.v FROM ({mean} = 1) AS a, ({mean} = 0) AS b)"
+    query = f"SELECT TOP 6 ssa_pubdid FROM doppel.optical ORDER BY arr_dot(embedding - {point}, embedding - {point})"
+    found = ask(archive, query, uploads={"mine": marks})
+    origin = 1.5 * vectors[:5].mean(0) - 0.5 * vectors[7:9].mean(0)
+    places = np.argsort(((vectors - origin) ** 2).sum(1))[:6]
+    assert found.column("ssa_pubdid") == [names[place] for place in places]
+    assert found.infos["plan"].endswith("then the radius")
+
+
+def test_mean_distance_to_several_references(archive: OpenRelease) -> None:
+    names, _ = stored(archive)
+    mine = upload({"did": ("char", names[:3])})
+    query = (
+        "SELECT TOP 4 s.ssa_pubdid, AVG(latent_distance(s.ssa_pubdid, u.did)) AS d "
+        "FROM doppel.optical AS s, TAP_UPLOAD.mine AS u GROUP BY s.ssa_pubdid ORDER BY d"
+    )
+    found = ask(archive, query, uploads={"mine": mine})
+    each = [
+        dict(
+            ask(archive, f"SELECT ssa_pubdid, latent_distance(ssa_pubdid, '{name}') FROM doppel.optical").rows
+        )
+        for name in names[:3]
+    ]
+    means = {name: sum(part[name] for part in each) / 3 for name in names}
+    assert found.column("ssa_pubdid") == sorted(means, key=means.__getitem__)[:4]
+    np.testing.assert_allclose(found.column("d"), sorted(means.values())[:4])
 
 
 @pytest.mark.parametrize("other", ["embedding", "2 * embedding", "embedding[1:3]"])

@@ -69,8 +69,16 @@ def _told(collection: Collection, given: pa.Table) -> str:
         held = f"nullif(trim(CAST(\"{name}\" AS VARCHAR)), '')" if name in given.column_names else "NULL"
         return f"coalesce({held}, CAST({_literal(defaults.get(name) or None)} AS VARCHAR))"
 
+    def number(name: str) -> str:
+        """What a file holds as a number stays one; the rules on texts hold for it too."""
+        kind = given.schema.field(name).type if name in given.column_names else pa.null()
+        if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+            return text(name)
+        held = f"nullif(CAST(\"{name}\" AS DOUBLE), CAST('nan' AS DOUBLE))"
+        return f"coalesce({held}, CAST({_literal(defaults.get(name) or None)} AS DOUBLE))"
+
     columns = {field: text(name) for name, field in TEXTS.items()} | {
-        f"{field}_text": text(name) for name, field in SCALARS.items()
+        f"{field}_text": number(name) for name, field in SCALARS.items()
     }
     columns["spectrum_id"] = f"coalesce({text('spectrum_id')}, 'row ' || row_number() OVER ())"
     columns["path"] = f"coalesce({text('file')}, '')"

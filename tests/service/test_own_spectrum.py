@@ -112,9 +112,9 @@ BAD = {
     b"\x00\x01\x02\x03": "neither FITS",
     b"<?xml version='1.0'?><VOTABLE></VOTABLE>": "VOTable cannot be read",
     b"<VOTABLE><RESOURCE>": "VOTable cannot be read",
-    write_fits(ours())[:4000]: "cut short",
-    b"SIMPLE  =                    T" + b" " * 2850: "cut short",
-    gzip.compress(b"nothing"): "not a FITS file",
+    write_fits(ours())[:4000]: "no HDU has columns",
+    b"SIMPLE  =                    T" + b" " * 2850: "not a readable FITS file",
+    gzip.compress(b"nothing"): "not a readable FITS file",
 }
 
 

@@ -124,3 +124,15 @@ BAD = [
 def test_s09_a_value_that_cannot_be_read_is_a_fault_that_names_the_parameter(name, text):
     with pytest.raises(UsageFault, match=name):
         of(**{name: text})
+
+
+@pytest.mark.parametrize("name", ["TARGETNAME", "COLLECTION", "FLUXCALIB", "TARGETCLASS"])
+def test_a_list_of_nothing_is_a_fault(name):
+    with pytest.raises(UsageFault, match=name):
+        conditions(Params.of([(name, ",,")]), SPECTRA, MODEL)
+
+
+@pytest.mark.parametrize(("name", "text"), [("TEFF", "inf"), ("SNR", "1e999"), ("REDSHIFT", "inf/inf")])
+def test_what_is_beyond_all_numbers_is_a_fault(name, text):
+    with pytest.raises(UsageFault, match=f"{name} is beyond all numbers"):
+        conditions(Params.of([(name, text)]), SPECTRA, MODEL)

@@ -241,7 +241,8 @@ class Expressions:
             if kind.this is exp.DType.CHAR:
                 return Value(f"left({sql}, 1)", described(datatype, arraysize="1"))
             return Value(sql, described(datatype, arraysize="*"))
-        length = int(kind.expressions[0].name)
+        written = str(kind.expressions[0].name)
+        length = int(written) if written.isascii() and written.isdigit() else 0
         if not 1 <= length <= LONGEST_TEXT:
             raise fault(node, f"the length of a text is a whole number from 1 to {LONGEST_TEXT}")
         fixed = kind.this is exp.DType.CHAR

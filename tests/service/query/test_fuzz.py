@@ -9,7 +9,7 @@ import pytest
 
 from index.release import OpenRelease
 from registry_metadata.reserved import RESERVED
-from service.errors import UsageFault
+from service.errors import TimeoutFault, UsageFault
 from service.query.functions import FUNCTIONS
 from tests.service.query.asking import ask
 from tests.service.query.test_golden import pairs
@@ -68,17 +68,21 @@ def test_mutated_queries_are_answered_or_refused(archive: OpenRelease, pytestcon
     words = sorted(
         {*RESERVED, *FUNCTIONS, "model", "latents", "doppel.models", "ssa_pubdid", "doppel.spectra"}
     )
-    answered = refused = 0
+    answered = refused = slow = 0
     for _ in range(ALL if pytestconfig.getoption("--full") else SEEDED):
         query = mutated(draw, queries, words)
         try:
-            ask(archive, query, 50, timeout=20.0)
+            ask(archive, query, 50, timeout=5.0)
             answered += 1
+        except TimeoutFault:  # a product of large tables, ended at its limit
+            slow += 1
         except UsageFault as fault:
             refused += 1
             told = " ".join(str(fault).split())
             leaks = [found for found in LEAKS.findall(told) if found not in " ".join(query.split())]
             assert told, query
             assert not leaks, (query, told)
+    print(f"{answered} answered, {refused} refused, {slow} ended at their limit of time")
     assert answered > 0
+    assert slow * 1000 < answered + refused
     assert refused > answered

@@ -40,6 +40,7 @@ MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "<>": "<>"}
 LARGEST = 2**63
 NO_AGGREGATES = ("WHERE", "ON", "GROUP BY", "ORDER BY", "arr_map")
 LONGEST_TEXT = 10_000
+LARGEST_SQL = 20_000_000  # characters of one expression: functions of positions repeat their arguments
 CAST_WORDS = (
     "SMALLINT, INTEGER, BIGINT, REAL, DOUBLE PRECISION, CHAR, VARCHAR, TIMESTAMP, POINT, CIRCLE or POLYGON"
 )
@@ -276,7 +277,10 @@ class Expressions:
             return self.mapped(node, *arguments)
         values = [self.value(argument) for argument in arguments]
         self.similarity.scope = self.scope
-        return declared.make(Call(node, values, self.context.bind, self.similarity))
+        found = declared.make(Call(node, values, self.context.bind, self.similarity))
+        if len(found.sql) > LARGEST_SQL:
+            raise fault(node, "the expression is too large; nest fewer functions")
+        return found
 
     def mapped(self, node: Any, expression: exp.Expr, array: exp.Expr) -> Value:
         """arr_map: in the expression, x is the element."""

@@ -19,9 +19,10 @@ def healpix_index(call: Call) -> Value:
         ra, dec = shape.parts
     else:
         ra, dec = call.number(1), call.number(2)
-    cell = cell_of(f"CAST({ra.sql} AS DOUBLE)", f"CAST({dec.sql} AS DOUBLE)", order)
-    known = f"{ra.sql} IS NOT NULL AND {dec.sql} IS NOT NULL"
-    return Value(f"CASE WHEN {known} THEN {cell} END", described("long", ucd="pos.healpix"))
+    known = f"CASE WHEN a IS NOT NULL AND d IS NOT NULL THEN {cell_of('a', 'd', order)} END"
+    inner = _for(f"CAST({dec.sql} AS DOUBLE)", "d", known)
+    cell = _for(f"CAST({ra.sql} AS DOUBLE)", "a", inner)
+    return Value(cell, described("long", ucd="pos.healpix"))
 
 
 def order_of(call: Call) -> int:
@@ -41,7 +42,7 @@ def healpix_center(call: Call) -> Value:
 def centre_of(cell: str, side: int) -> tuple[str, str]:
     """Right ascension and declination in degrees, from the ring r of the cell and its place along it."""
     pixels = side * side
-    known = f"CASE WHEN {cell} BETWEEN 0 AND {12 * pixels - 1} THEN {cell} END"
+    known = _for(cell, "n", f"CASE WHEN n BETWEEN 0 AND {12 * pixels - 1} THEN n END")
     x, y = _gathered(f"(c % {pixels})"), _gathered(f"((c % {pixels}) >> 1)")
     ring = f"(c // {4 * pixels} + 2) * {side} - {x} - {y} - 1"
     reach = f"least(r, {4 * side} - r, {side})"  # of the ring, in cells along a quarter turn

@@ -1,4 +1,4 @@
-"""`doppel verify`: a release against its manifest, and a sample of vectors against the models."""
+"""`doppel verify`: a release against its manifest, and a sample of its vectors against the models."""
 
 from __future__ import annotations
 

@@ -119,7 +119,9 @@ class Selects:
                 )
             case exp.Select():
                 return self.select(node, parent)
-        return self.set_operation(node, parent)
+            case exp.SetOperation():
+                return self.set_operation(node, parent)
+        raise fault(node, "a query is expected here: SELECT … FROM …")
 
     # --- set operations ---
 

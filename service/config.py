@@ -11,6 +11,7 @@ from typing import Any, get_type_hints
 
 from encoder.collection import CollectionConfig
 from encoder.model_config import ModelConfig
+from encoder.recipe import NO_GRID
 from index.settings import (
     ArchiveConfig,
     BuildPlan,
@@ -203,7 +204,7 @@ def reference() -> str:
 def _described(head: str, kind: type) -> str:
     lines = [head]
     for one in fields(kind):
-        absent = one.default is MISSING and one.default_factory is MISSING
+        absent = (one.default is MISSING and one.default_factory is MISSING) or one.default == NO_GRID
         value = "…" if absent else _toml(one.default)
         lines.append(f"{'# ' if absent else ''}{one.name} = {value}  # {one.metadata['doc']}")
     return "\n".join(lines) + "\n"

@@ -86,15 +86,16 @@ def likeness(release: OpenRelease) -> Iterator[Example]:
         "similar_to counts its neighbours before any other condition.",
     )
     other = release.did_of(int(model.vectors.rows[-1])).replace("'", "''")
-    point = f"(SELECT AVG(embedding) FROM doppel.{model.name} WHERE ssa_pubdid IN (\n    '{did}', '{other}'))"  # noqa: S608
     yield Example(
         "together",
-        "Like both of two spectra, in vector mathematics",
-        f"SELECT TOP 20 ssa_pubdid\nFROM doppel.{model.name}\n"
-        f"ORDER BY arr_dot(embedding - {point},\n  embedding - {point})",
+        "Like both of two spectra",
+        f"SELECT TOP 20 s.ssa_pubdid, AVG(latent_distance(s.ssa_pubdid, u.ssa_pubdid)) AS d\n"
+        f"FROM doppel.{model.name} AS s, doppel.{model.name} AS u\n"
+        f"WHERE u.ssa_pubdid IN ('{did}', '{other}')\n"
+        f"GROUP BY s.ssa_pubdid\nORDER BY d",
         f"doppel.{model.name}",
-        "The point to be near to may be any constant vector: a mean over an uploaded table, or 1.5 times the "
-        "mean of examples less 0.5 times that of counter-examples. Every latent counts as it is.",
+        "The examples may also be a column of an uploaded table. In vector mathematics their mean is "
+        "AVG(embedding); arr_dot(embedding - v, embedding - v) is the squared distance from a constant v.",
     )
     yield Example(
         "odd",

@@ -19,7 +19,7 @@ STAGES = (
 )  # fmt: skip
 KNOWN = (
     "F-LOC-NOTP",  # ObsLocTAP's table of plans: an archive of spectra has none
-    'W-CAP-CULF-1 Custom feature type "ivo://org.gavo.dc/std/exts#extra-adql-keywords"',  # as GAVO's proposal
+    'W-CAP-CULF-0001 Custom feature type "ivo://org.gavo.dc/std/exts#extra-adql-keywords"',  # as GAVO's proposal
 )  # of vector mathematics prescribes; every type that is not TAPRegExt's own gets this remark
 REPORT = re.compile(r"^([EWF]-([A-Z]{3})-[A-Z0-9]{4}).*", re.MULTILINE)
 

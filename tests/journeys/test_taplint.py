@@ -19,8 +19,9 @@ STAGES = (
 )  # fmt: skip
 KNOWN = (
     "F-LOC-NOTP",  # ObsLocTAP's table of plans: an archive of spectra has none
-    'W-CAP-CULF-0001 Custom feature type "ivo://org.gavo.dc/std/exts#extra-adql-keywords"',  # as GAVO's proposal
-)  # of vector mathematics prescribes; every type that is not TAPRegExt's own gets this remark
+    # GAVO's proposal of vector mathematics prescribes this type; all but TAPRegExt's own get the remark
+    'W-CAP-CULF-0001 Custom feature type "ivo://org.gavo.dc/std/exts#extra-adql-keywords"',
+)
 REPORT = re.compile(r"^([EWF]-([A-Z]{3})-[A-Z0-9]{4}).*", re.MULTILINE)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
@@ -13,8 +13,9 @@ from registry_metadata.columns import Column, Table
 
 ROW_NUMBER = "row_number"  # the hidden key of tables whose rows are spectra
 
-_ARROW_TYPES = {
+ARROW: Mapping[str, pa.DataType] = {  # by VOTable datatype
     "boolean": pa.bool_(),
+    "unsignedByte": pa.uint8(),
     "short": pa.int16(),
     "int": pa.int32(),
     "long": pa.int64(),
@@ -27,7 +28,7 @@ _ARROW_TYPES = {
 
 def arrow_type(column: Column) -> pa.DataType:
     """A list of two doubles for a point, of any length for an open array; string for text."""
-    scalar = _ARROW_TYPES[column.datatype]
+    scalar = ARROW[column.datatype]
     if column.arraysize is None or scalar == pa.string():
         return scalar
     return pa.list_(scalar, int(column.arraysize)) if column.arraysize.isdigit() else pa.list_(scalar)

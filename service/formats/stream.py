@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from index.catalogue import ARROW as PUBLISHED
 from registry_metadata.columns import Column
 
 SLICE_BYTES = 800_000
@@ -97,19 +98,11 @@ def slices(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
 
 
 ARROW: dict[str, pa.DataType] = {
-    "boolean": pa.bool_(),
+    **PUBLISHED,
     "bit": pa.bool_(),
-    "unsignedByte": pa.uint8(),
-    "short": pa.int16(),
-    "int": pa.int32(),
-    "long": pa.int64(),
-    "float": pa.float32(),
-    "double": pa.float64(),
     "floatComplex": pa.float32(),
     "doubleComplex": pa.float64(),
-    "char": pa.string(),
-    "unicodeChar": pa.string(),
-}
+}  # and what only uploads have
 NULLS = {"unsignedByte": 255, "short": -(2**15), "int": -(2**31), "long": -(2**63)}  # where a type has none
 TEXT = ("char", "unicodeChar")
 COMPLEX = ("floatComplex", "doubleComplex")

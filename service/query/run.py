@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from sqlglot import exp
 
+from index.catalogue import ARROW
 from registry_metadata.columns import Column
 from service.errors import UsageFault
 from service.query.check import check
@@ -35,18 +36,6 @@ __all__ = [
 ]
 
 FEW_ROWS = 1000
-
-ARROW: Mapping[str, pa.DataType] = {
-    "boolean": pa.bool_(),
-    "unsignedByte": pa.uint8(),
-    "short": pa.int16(),
-    "int": pa.int32(),
-    "long": pa.int64(),
-    "float": pa.float32(),
-    "double": pa.float64(),
-    "char": pa.string(),
-    "unicodeChar": pa.string(),
-}
 
 
 @dataclass(frozen=True, slots=True)

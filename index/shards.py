@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from encoder.prepare import Grid, Prepared, prepare, require_coverage
 from encoder.spectrum import Facts, RefusedSpectrum, Spectrum
 from index.content import Refusal
 from index.rows import Seen
+from index.work import write_whole
 
 SHARD_ROWS = 256
 
@@ -134,16 +134,3 @@ def _on_grid(name: str, told: Mapping[str, dict[str, str]], arrays: Mapping[str,
         for flux, ivar, mask, coverage, scale in zip(*parts, strict=True)
     ]
     return OnGrid(of, prepared, reasons)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """The file with this content on the disk, or the one that was there before."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -86,9 +86,9 @@ def told_failures() -> tuple[type[Exception], ...]:
     from encoder.collection import CollectionError
     from encoder.harvest import HarvestError
     from encoder.spectrum import RefusedSpectrum
-    from index.build import BuildError
     from index.engines.duckdb_engine import EngineError
     from index.release import ReleaseError
+    from index.work import BuildError
     from service.config import ConfigError
 
     return BuildError, CollectionError, ConfigError, EngineError, HarvestError, ReleaseError, RefusedSpectrum

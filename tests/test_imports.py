@@ -84,7 +84,7 @@ def test_only_the_build_trains_and_it_imports_the_trainer_late() -> None:
         if not _name(path).startswith("encoder/training/")
         and any(_under(name, "encoder.training") for name in _imports(_parse(path)))
     }
-    assert users <= {"index/build.py"}
+    assert users <= {"index/training.py"}
     for user in users:
         at_start = _imports_at_start(_parse(ROOT / user))
         assert not any(_under(name, "encoder.training") for name in at_start)

@@ -14,7 +14,7 @@ from encoder.collection import CollectionConfig, CollectionError
 from encoder.simulate import simulate
 from index.build import build
 from index.release import OpenRelease
-from index.shards import write_whole
+from index.work import write_whole
 from service.commands.build import words
 from service.commands.common import Bar
 from service.commands.serve import listen, serve

@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 
 from encoder.evaluate.report import comparison
-from index.build import BuildError, evaluate
 from index.release import OpenRelease, Releases
+from index.training import evaluate
+from index.work import BuildError
 from service.commands.common import Bar, add_config, answer, configured
 from service.config import Config
 

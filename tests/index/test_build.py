@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from encoder.collection import CollectionError
-from index.build import BuildError, build
+from index.build import build
 from index.release import OpenRelease, ReleaseError, Releases
 from index.settings import BuildPlan
+from index.work import BuildError
 from service.config import Config
 from tests.conftest import MODELS, write_config
 

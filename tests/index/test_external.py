@@ -14,10 +14,11 @@ from pyarrow import parquet
 
 from encoder.collection import Collection, CollectionConfig
 from encoder.spectrum import Facts, RefusedSpectrum, Spectrum
-from index.build import BuildError, Report, build
+from index.build import Report, build
 from index.facts import read_facts
 from index.release import OpenRelease, Releases
 from index.rows import facts_of
+from index.work import BuildError
 from service.config import Config
 from service.errors import NotFoundFault, UsageFault
 from service.own_spectrum import Own

@@ -1,0 +1,54 @@
+"""What a build is made of: rows of the collections, before any is read, and a hash of all that goes in."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+
+from encoder.collection import NO_READER, Collection, Entry
+from encoder.model_config import EXTERNAL, ModelConfig
+from index import manifest
+from index.settings import BuildPlan
+from index.work import BuildError, digest
+
+Entries = Mapping[str, Sequence[Entry]]  # by collection
+
+
+def collections_of(plan: BuildPlan, *, read: bool) -> list[Collection]:
+    """Those whose files are read, or those that are tables of facts alone."""
+    return [
+        Collection.from_config(one, plan.base, plan.archive.authority)
+        for one in plan.collections
+        if (one.reader != NO_READER) == read
+    ]
+
+
+def trained_models(plan: BuildPlan) -> tuple[ModelConfig, ...]:
+    """Those that are trained here; the vectors of the others were made elsewhere."""
+    return tuple(model for model in plan.models if model.kind != EXTERNAL)
+
+
+def list_entries(plan: BuildPlan) -> dict[str, list[Entry]]:
+    """Every row of every collection that is read, by its name; a DID in two collections is refused."""
+    entries = {one.name: list(one.entries()) for one in collections_of(plan, read=True)}
+    counts = Counter(entry.facts.publisher_did for listed in entries.values() for entry in listed)
+    require_different([did for did, count in counts.items() if count > 1])
+    return entries
+
+
+def require_different(twice: Sequence[str]) -> None:
+    """BuildError where there are identifiers of more than one spectrum."""
+    if twice:
+        raise BuildError(f"{len(twice)} identifiers are in two collections, among them {twice[0]}")
+
+
+def work_key(plan: BuildPlan, entries: Entries) -> str:
+    """A hash of the plan and of all facts, sizes of files included: equal key, equal release."""
+    archive = (plan.archive.authority, plan.archive.published, plan.publisher)
+    sections = [[asdict(one) for one in plan.collections], [asdict(one) for one in plan.models]]
+    files = [one.table() for one in collections_of(plan, read=False)]
+    files += [plan.base / model.vectors for model in plan.models if model.kind == EXTERNAL]
+    facts = [digest(*map(asdict, listed)) for listed in entries.values()]
+    hashes = [manifest.file_sha256(path) for path in files]
+    return digest(manifest.FORMAT_VERSION, archive, sections, facts, hashes)

@@ -14,21 +14,21 @@ from numpy.typing import ArrayLike, NDArray
 
 from index.distance import LARGEST, Ids, Reals, Vectors, Weights, distances
 from index.lists import Bitmap
+from index.nearest import (
+    Found,
+    Matches,
+    check_k,
+    check_radius,
+    different,
+    merged,
+    point_of,
+    points_of,
+)
 from index.part import Hits, Part, save_arrays
-from index.strategy import Limits, Plan
+from index.strategy import Limits
 
-K_LIMIT = 100_000
 TRAINED_PER_LIST = 40  # rows that k-means sees per list
 CHUNK = 65_536  # rows handled at a time while building
-
-
-@dataclass(frozen=True, slots=True)
-class Matches:
-    """Rows by (distance, rank of the DID), nearest first."""
-
-    rows: Ids
-    distance: Reals
-    plan: Plan
 
 
 @dataclass(frozen=True)
@@ -164,9 +164,9 @@ class VectorSet:
 
         `exclude` is left out of the answer. There are never fewer than `k` while `k` rows pass.
         """
-        point, metric = self._point(query), Weights.of(weights, self.dimension)
-        _check_k(k)
-        rows = None if among is None else _different(among)
+        point, metric = point_of(query, self.dimension), Weights.of(weights, self.dimension)
+        check_k(k)
+        rows = None if among is None else different(among)
         hits = [
             part.search(point, k + (exclude is not None), metric, part.passing(rows), exact)
             for part in self._parts
@@ -183,11 +183,9 @@ class VectorSet:
         exact: bool = False,
     ) -> list[Matches]:
         """`search` for each row of `queries` (m, d), the m-th of `exclude` left out of the m-th answer."""
-        points = np.array([self._point(query) for query in np.asarray(queries)], dtype=np.float32)
-        metric, left_out = Weights.of(weights, self.dimension), exclude or [None] * len(points)
-        _check_k(k)
-        if len(left_out) != len(points):
-            raise ValueError(f"{len(left_out)} rows to exclude for {len(points)} queries")
+        points, left_out = points_of(queries, self.dimension, exclude)
+        metric = Weights.of(weights, self.dimension)
+        check_k(k)
         if not len(points):
             return []
         answers = [part.search_batch(points, k + 1, metric, exact) for part in self._parts]
@@ -203,16 +201,15 @@ class VectorSet:
         exclude: int | None = None,
     ) -> Matches:
         """All rows with distance ≤ `radius`, nearest first; always exact."""
-        if not radius >= 0:
-            raise ValueError(f"the radius is {radius}; it must be zero or above")
-        point, metric = self._point(query), Weights.of(weights, self.dimension)
-        rows = None if among is None else _different(among)
+        check_radius(radius)
+        point, metric = point_of(query, self.dimension), Weights.of(weights, self.dimension)
+        rows = None if among is None else different(among)
         hits = [part.within(point, radius, metric, part.passing(rows)) for part in self._parts]
         return self._merged(hits, None, exclude)
 
     def distances(self, query: ArrayLike, weights: ArrayLike) -> Reals:
         """The distance of every row, aligned with `rows`."""
-        point, metric = self._point(query), Weights.of(weights, self.dimension)
+        point, metric = point_of(query, self.dimension), Weights.of(weights, self.dimension)
         result = np.empty(len(self))
         for part in self._parts:
             values = distances(part.vectors, point, metric)
@@ -230,38 +227,13 @@ class VectorSet:
             result[np.searchsorted(self.rows, part.rows[live])] = part.vectors[live]
         return result
 
-    def _point(self, query: ArrayLike) -> Vectors:
-        point = np.asarray(query, dtype=np.float32)
-        if point.shape != (self.dimension,):
-            raise ValueError(f"the query has shape {point.shape}; the set holds {self.dimension} dimensions")
-        if not (np.abs(point) <= LARGEST).all():
-            raise ValueError(f"the query vector has values that are not finite or above {LARGEST:g}")
-        return point
-
     def _merged(self, hits: Sequence[Hits], k: int | None, exclude: int | None) -> Matches:
-        """One answer from those of the parts; the plan is the largest part's, with the rows of all."""
-        rows = np.concatenate([part.rows[h.places] for part, h in zip(self._parts, hits, strict=True)])
-        distance = np.concatenate([h.distance for h in hits])
-        if len(hits) > 1:
-            ranks = [part.did_rank[h.places] for part, h in zip(self._parts, hits, strict=True)]
-            order = np.lexsort((np.concatenate(ranks), distance))
-            rows, distance = rows[order], distance[order]
-        if exclude is not None:
-            others = rows != exclude
-            rows, distance = rows[others], distance[others]
-        return Matches(rows[:k], distance[:k], _joined([h.plan for h in hits]))
-
-
-def _joined(plans: Sequence[Plan]) -> Plan:
-    if len(plans) == 1:
-        return plans[0]
-    return Plan(
-        max(plans, key=lambda plan: plan.n_pass).strategy,
-        sum(plan.n_rows for plan in plans),
-        sum(plan.n_pass for plan in plans),
-        sum(plan.n_visited for plan in plans),
-        all(plan.exact for plan in plans),
-    )
+        """One answer from those of the parts."""
+        found = [
+            Found(part.rows[h.places], part.did_rank[h.places], h.distance, h.plan)
+            for part, h in zip(self._parts, hits, strict=True)
+        ]
+        return merged(found, k, exclude)
 
 
 def _build_lists(directory: Path, matrix: Vectors, metric: Weights, seed: int) -> Ids:
@@ -352,13 +324,3 @@ def _check_rows(rows: Ids, vectors: Vectors, did_rank: NDArray[Any]) -> None:
             f"{len(bad)} vectors have values that are not finite or above {LARGEST:g}; "
             f"the first is of row {rows[bad[0]]}"
         )
-
-
-def _different(rows: ArrayLike) -> Ids:
-    numbers = np.asarray(rows, dtype=np.int64)
-    return numbers if (numbers[1:] > numbers[:-1]).all() else np.unique(numbers)
-
-
-def _check_k(k: int) -> None:
-    if not 0 <= k <= K_LIMIT:
-        raise ValueError(f"k is {k}; it must lie between 0 and {K_LIMIT}")

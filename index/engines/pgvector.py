@@ -18,8 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from index.distance import Ids, Reals, Vectors, Weights, distances
 from index.engines.duckdb_engine import EngineError
 from index.engines.postgres import configure, connect, told
+from index.nearest import Matches
 from index.strategy import Plan, Strategy
-from index.vectors import Matches
 
 SUBSET_ROWS = (
     30_000  # so many are compared one by one; beyond, the graph is quicker (notes: 1–3 % of a million)

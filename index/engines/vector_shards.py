@@ -10,8 +10,8 @@ from numpy.typing import ArrayLike
 
 from index.engines.duckdb_engine import EngineError
 from index.engines.pgvector import PgVectors
+from index.nearest import Matches
 from index.strategy import Plan
-from index.vectors import Matches
 
 
 class VectorShards:

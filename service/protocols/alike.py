@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.metric import Metric, by_block, contributions, noisy_distances
+from index.nearest import Matches
 from index.release import Model, OpenRelease
-from index.vectors import Matches
 from service.errors import UsageFault
 from service.formats.stream import Info
 from service.protocols.constraints import Condition

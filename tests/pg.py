@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tests.clients import missing
+from tests.serving import free_port
 
 SETTINGS = {
     "fsync": "off",
@@ -47,11 +47,11 @@ def _existing(programs: Path) -> Path | None:
 @contextmanager
 def cluster(programs: Path) -> Iterator[str]:
     """The URI of a fresh server on a free port of the loopback, run by an unprivileged user."""
-    user = _unprivileged()
+    user = unprivileged()
     base = Path(tempfile.mkdtemp(prefix="doppel-pg-"))
     if user is not None:
         os.chown(base, user.pw_uid, user.pw_gid)
-    data, port = base / "data", _free_port()
+    data, port = base / "data", free_port()
 
     def run(program: str, *arguments: str) -> None:
         subprocess.run(
@@ -82,16 +82,9 @@ def database(server: str, name: str) -> str:
     return f"{server.rpartition('/')[0]}/{name}"
 
 
-def _unprivileged() -> pwd.struct_passwd | None:
+def unprivileged() -> pwd.struct_passwd | None:
     """Whom root runs a server as; nobody else needs another user."""
     return pwd.getpwnam("nobody") if os.geteuid() == 0 else None
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
 
 
 def programs_or_skip(found: Path | None, what: str) -> Path:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import pwd
-import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -22,10 +18,10 @@ from registry_metadata.columns import Column
 from registry_metadata.dachs import type_of
 from service.cli import main
 from service.config import Config
-from tests.clients import require
+from service.registry import listed
+from tests.dachs import installed
 
 SCHEMA = "doppeltest"
-OWNER = "dachsroot"  # the user of Debian's package
 
 
 @pytest.fixture(scope="module")
@@ -75,34 +71,17 @@ def test_a_directory_that_can_not_name_a_schema_is_refused(
     assert "'my-archive' is no name of a schema" in capsys.readouterr().err
 
 
-def dachs(*words: str) -> str:
-    """What a command of DaCHS prints, run as the user who may."""
-    program = require("dachs")
-    command = [program, *words]
-    if os.geteuid() == 0 and any(one.pw_name == OWNER for one in pwd.getpwall()):
-        command = ["su", OWNER, "-s", "/bin/sh", "-c", " ".join(command)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd="/")
-    assert done.returncode == 0, (done.stdout + done.stderr)[-2000:]
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
-def peer(exported: Path) -> Iterator[str]:
-    """The base URL of a running DaCHS that has imported the archive; it forgets it afterwards."""
-    base = os.environ.get("DOPPEL_DACHS")
-    if not base:
-        pytest.skip("DOPPEL_DACHS names no running DaCHS of this machine (http://127.0.0.1:8080)")
-    inputs = Path(dachs("config", "inputsDir").strip().splitlines()[-1]) / SCHEMA
-    shutil.rmtree(inputs, ignore_errors=True)
-    shutil.copytree(exported, inputs)
-    if os.geteuid() == 0:
-        for path in [inputs, *inputs.rglob("*")]:
-            shutil.chown(path, OWNER)
-    dachs("imp", f"{SCHEMA}/q")
-    dachs("pub", f"{SCHEMA}/q")
-    yield base
-    dachs("drop", f"{SCHEMA}/q")
-    shutil.rmtree(inputs)
+def peer(exported: Path, config: Config) -> Iterator[str]:
+    """The base URL of a DaCHS that has imported, checked and published the archive."""
+    with installed() as dachs:
+        dachs.give(exported)
+        dachs.know("uat", listed(config.registry.subjects))
+        dachs.run("val", f"{SCHEMA}/q")
+        dachs.run("imp", f"{SCHEMA}/q")
+        dachs.run("pub", f"{SCHEMA}/q")
+        with dachs.serving():
+            yield dachs.base_url
 
 
 def test_the_same_questions_find_the_same_spectra_there(peer: str, live: str, release: OpenRelease) -> None:

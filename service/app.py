@@ -33,11 +33,11 @@ from service.protocols import (
     soda,
     ssa,
     tap,
-    uws,
     vosi,
 )
 from service.watch import Metrics, Watch, health, metrics
 from service.web import pages
+from service.workers import Workers
 
 if TYPE_CHECKING:
     from index.release import ReleaseHolder
@@ -51,7 +51,6 @@ ROUTES: list[BaseRoute] = [
     Route("/metrics", metrics),
     *pages.routes,
     *tap.routes,
-    *uws.routes,
     *vosi.routes,
     *examples.routes,
     *ssa.routes,
@@ -96,7 +95,9 @@ def create_app(config: Config, holder: ReleaseHolder, state: State) -> Starlette
     app.state.base_url = config.service.url
     app.state.parsers = Parsers()
     app.state.references = partial(encode.upload_vectors, state)
-    app.state.jobs = Jobs(state, config.limits, partial(tap.execute, app.state))
+    executes = {tap.KIND: partial(tap.execute, app.state), soda.KIND: partial(soda.execute, app.state)}
+    app.state.workers = Workers(state, config.limits, executes)
+    app.state.jobs = {kind: Jobs(kind, state, config.limits, app.state.workers) for kind in executes}
     return app
 
 
@@ -108,14 +109,14 @@ async def lifespan(app: Starlette) -> AsyncIterator[None]:
     if threading.current_thread() is threading.main_thread():
         loop.add_signal_handler(signal.SIGHUP, wake.set)
     watcher = asyncio.create_task(follow_releases(app, wake))
-    app.state.jobs.start()
+    app.state.workers.start()
     try:
         yield
     finally:
         watcher.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await watcher
-        await run_in_threadpool(app.state.jobs.stop)
+        await run_in_threadpool(app.state.workers.stop)
         app.state.parsers.close()
 
 

@@ -16,8 +16,16 @@ from service.formats.votable import MEDIA_TYPE, error_document
 
 log = logging.getLogger("doppel.service")
 
-VOTABLE_PATHS = ("/tap/sync", "/ssa", "/similar_to", "/soda")
+VOTABLE_PATHS = ("/tap/sync", "/ssa", "/similar_to")
+SODA_PATHS = ("/soda",)
 CONE_PATHS = ("/scs",)
+SODA_WORDS = {
+    "UsageFault": "UsageError",
+    "NotFoundFault": "UsageError",
+    "TransientFault": "ServiceUnavailable",
+    "AuthorizationFault": "AuthorizationError",
+    "MultiValuedParamNotSupported": "MultiValuedParamNotSupported",
+}
 TOO_LARGE = "The request is larger than this service accepts: at most {limit} bytes"
 INTERNAL = "Internal error: it is in the log of the service; please tell its operator what you asked and when"
 
@@ -29,7 +37,14 @@ def fault_response(request: Request, message: str, status: int, fault: str) -> R
         return Response(cone_error(message), 200, media_type="text/xml")
     if path.startswith(VOTABLE_PATHS):
         return Response(error_document(message, fault), status, {"Content-Type": MEDIA_TYPE})
+    if path.startswith(SODA_PATHS):
+        return PlainTextResponse(soda_text(message, fault), status)
     return PlainTextResponse(f"{fault}: {message}\n", status)
+
+
+def soda_text(message: str, fault: str) -> str:
+    """A fault in SODA's words for its kind (SODA 1.0, 5.2)."""
+    return f"{SODA_WORDS.get(fault, 'Error')}: {message}\n"
 
 
 def cone_error(message: str) -> bytes:

@@ -9,10 +9,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import BigInteger, Engine, LargeBinary, String, Text, create_engine, delete, event, select
+from sqlalchemy import (
+    BigInteger,
+    Engine,
+    LargeBinary,
+    String,
+    Text,
+    create_engine,
+    delete,
+    event,
+    inspect,
+    select,
+    text,
+)
+from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
+from sqlalchemy.schema import CreateColumn
 
 BUSY_MILLISECONDS = 20_000
+ATTEMPTS = 5  # to make tables while other processes do the same
 
 
 class Base(DeclarativeBase):
@@ -25,6 +40,7 @@ class Job(Base):
     __tablename__ = "jobs"
 
     id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    kind: Mapped[str] = mapped_column(String(10), server_default="tap")  # whose job tree it is in
     owner: Mapped[str] = mapped_column(String(80), index=True)  # the client's address
     phase: Mapped[str] = mapped_column(String(12), index=True)
     run_id: Mapped[str | None] = mapped_column(Text)
@@ -39,10 +55,8 @@ class Job(Base):
     worker: Mapped[str | None] = mapped_column(String(40))
     lease: Mapped[float | None]  # the worker holds the job until then
     error: Mapped[str | None] = mapped_column(Text)
-    error_kind: Mapped[str | None] = mapped_column(String(10))  # fatal or transient
-    media_type: Mapped[str | None] = mapped_column(String(200))
-    filename: Mapped[str | None] = mapped_column(String(200))
-    size: Mapped[int | None] = mapped_column(BigInteger)
+    fault: Mapped[str | None] = mapped_column(String(30))  # the word for its kind, as in service.errors
+    results: Mapped[str | None] = mapped_column(Text)  # JSON: [[name, media type, file name, bytes], …]
 
 
 class Token(Base):
@@ -77,13 +91,17 @@ class State:
         self.directory = directory
         self.engine = make_engine(url or f"sqlite:///{directory / 'state.sqlite'}")
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
-        Base.metadata.create_all(self.engine)
+        prepare(self.engine)
 
     @contextmanager
     def session(self) -> Iterator[Session]:
         """One transaction: all of it or nothing."""
         with self._sessions() as session, session.begin():
             yield session
+
+    def job_directory(self, id_: str) -> Path:
+        """Where the files of a job lie."""
+        return self.directory / "jobs" / id_
 
     def keep_token(self, name: str, content: bytes, seconds: float) -> str:
         """Stores an upload for some time; the word that stands for it."""
@@ -101,6 +119,33 @@ class State:
 
     def close(self) -> None:
         self.engine.dispose()
+
+
+def prepare(engine: Engine) -> None:
+    """Makes the tables and columns that are missing. Where another process does the same, one of the two is
+    refused and finds everything done when it looks again."""
+    for again in range(ATTEMPTS):
+        try:
+            Base.metadata.create_all(engine)
+            add_columns(engine)
+        except (OperationalError, ProgrammingError, IntegrityError):
+            if again == ATTEMPTS - 1:
+                raise
+            time.sleep(0.2 * (again + 1))
+        else:
+            return
+
+
+def add_columns(engine: Engine) -> None:
+    """A database of an earlier version gets the columns that came since; what it has stays as it is."""
+    known = inspect(engine)
+    with engine.begin() as connection:
+        for table in Base.metadata.sorted_tables:
+            held = {column["name"] for column in known.get_columns(table.name)}
+            for column in table.columns:
+                if column.name not in held:
+                    told = CreateColumn(column).compile(dialect=engine.dialect)
+                    connection.execute(text(f"ALTER TABLE {table.name} ADD COLUMN {told}"))
 
 
 def make_engine(url: str) -> Engine:

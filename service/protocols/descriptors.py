@@ -12,6 +12,7 @@ from service.formats.votable import InputParam, ServiceDescriptor
 
 DATALINK = "ivo://ivoa.net/std/DataLink#links-1.1"
 SODA = "ivo://ivoa.net/std/SODA#sync-1.0"
+SODA_ASYNC = "ivo://ivoa.net/std/SODA#async-1.0"
 DATALINK_TYPE = "application/x-votable+xml;content=datalink"
 MAX_NEIGHBOURS = 1000
 DEFAULT_NEIGHBOURS = 20

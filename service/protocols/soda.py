@@ -1,13 +1,18 @@
-"""`/soda/sync`: parts of a spectrum and other forms of it; errors are plain text (SODA 1.0)."""
+"""`/soda/sync`, `/soda/async`: parts of spectra and other forms of them; errors are plain text (SODA 1.0)."""
 
 from __future__ import annotations
 
+import json
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import product
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
@@ -15,13 +20,13 @@ from starlette.routing import BaseRoute, Route
 
 from encoder.spectrum import RefusedSpectrum, Spectrum
 from index.release import OpenRelease
-from index.rows import exposure_limits
 from registry_metadata.records import capability, document
-from service.errors import BusyFault, NotFoundFault, ServiceFault, UsageFault
+from service.cutouts import HIGHEST_R, LOWEST_R, Area, Cutout, between, inside, within
+from service.errors import BusyFault, NotFoundFault, ServiceFault, TimeoutFault, UsageFault
+from service.faults import soda_text
 from service.formats.spectrum import CSV, FITS, VOTABLE, write_csv, write_fits, write_votable
-from service.protocols import vosi
+from service.protocols import uws, vosi
 from service.protocols.dali import (
-    Interval,
     MediaType,
     Params,
     choose_word,
@@ -31,32 +36,22 @@ from service.protocols.dali import (
     numbers,
     request_params,
 )
-from service.protocols.descriptors import SODA
+from service.protocols.descriptors import SODA, SODA_ASYNC
 from service.protocols.products import file_name
 from service.protocols.ready import described
+from service.respond import Document
 
-Circle = tuple[float, float, float]
-Polygon = tuple[float, ...]
-LOWEST_R, HIGHEST_R = 1.0, 1e6
-FWHM = 2 * math.sqrt(2 * math.log(2))  # of a Gaussian, in sigmas
-MAX_KERNEL = 50_000_000  # pixels times pixels under the kernel
-SINGLE = (
-    "ID",
-    "BAND",
-    "TIME",
-    "CIRCLE",
-    "POLYGON",
-    "POS",
-    "FLUXCALIB",
-    "REDSHIFT",
-    "SPECRP",
-    "FORMAT",
-    "RESPONSEFORMAT",
-)
+if TYPE_CHECKING:
+    from service.state import Job
+    from service.workers import Results, Stop
+
+FILTERS = ("ID", "BAND", "TIME", "CIRCLE", "POLYGON", "POS")  # async takes several values of each
+OPTIONS = ("FLUXCALIB", "REDSHIFT", "SPECRP", "FORMAT", "RESPONSEFORMAT")
+MAX_RESULTS = 1000  # of one job
 
 
 class SeveralValuesFault(UsageFault):
-    """A filter is given more than once, which sync does not answer (SODA 1.0, 3.1)."""
+    """A parameter is given more often than is answered (SODA 1.0, 3.1)."""
 
     fault = "MultiValuedParamNotSupported"
 
@@ -86,46 +81,63 @@ NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """What is asked of one spectrum; None asks nothing."""
+    """One result that is asked for."""
 
     id: str
-    band: Interval | None = None  # metres
-    time: Interval | None = None  # MJD
-    circles: tuple[Circle, ...] = ()
-    polygons: tuple[Polygon, ...] = ()
-    relative: bool = False  # flux divided by its median
-    redshift: float | None = None  # wavelengths divided by 1 + redshift
-    resolution: float | None = None  # smoothed to this resolving power
-    form: Form = FORMS[VOTABLE]
+    cutout: Cutout
+    form: Form
 
-    @classmethod
-    def read(cls, params: Params) -> Wanted:
-        for name in SINGLE:
-            if len(params.all(name)) > 1:
-                raise SeveralValuesFault(f"{name} is given {len(params.all(name))} times; one value is taken")
-        circles, polygons = _areas(params)
-        calibration = params.one("FLUXCALIB")
-        if calibration is not None:
-            choose_word("FLUXCALIB", calibration, ("RELATIVE",))
-        return cls(
-            params.required("ID"),
-            _interval(params, "BAND"),
-            _interval(params, "TIME"),
-            circles,
-            polygons,
-            calibration is not None,
-            _redshift(params.one("REDSHIFT")),
-            _resolution(params.one("SPECRP")),
-            _form(params.one("FORMAT", "RESPONSEFORMAT")),
+
+def single(params: Params) -> Wanted:
+    """The one result of a synchronous request."""
+    refuse_several(params, (*FILTERS, *OPTIONS))
+    if len(areas(params)) > 1:
+        raise SeveralValuesFault("CIRCLE, POLYGON and POS are one filter: one of them is taken")
+    return every(params)[0]
+
+
+def every(params: Params) -> list[Wanted]:
+    """One result for each combination of the values given (SODA 1.0, 6)."""
+    refuse_several(params, OPTIONS)
+    form, shared = read_form(params.one("FORMAT", "RESPONSEFORMAT")), options(params)
+    bands, times = intervals(params, "BAND") or [None], intervals(params, "TIME") or [None]
+    parts = [
+        replace(shared, band=band, time=when, area=area)
+        for band, when, area in product(bands, times, areas(params) or [None])
+    ]
+    ids = params.all("ID")
+    if not ids:
+        raise UsageFault("The parameter ID is missing")
+    if len(ids) * len(parts) > MAX_RESULTS:
+        raise UsageFault(
+            f"{len(ids)} times ID and {len(parts)} cutouts of each are more than {MAX_RESULTS} results"
         )
+    return [Wanted(did, part, form) for did in ids for part in parts]
 
 
-def _interval(params: Params, name: str) -> Interval | None:
-    text = params.one(name)
-    return None if text is None else interval(name, text)
+def refuse_several(params: Params, names: Sequence[str]) -> None:
+    for name in names:
+        if len(params.all(name)) > 1:
+            raise SeveralValuesFault(f"{name} is given {len(params.all(name))} times; one value is taken")
 
 
-def _redshift(text: str | None) -> float | None:
+def options(params: Params) -> Cutout:
+    """What is done to every part."""
+    calibration = params.one("FLUXCALIB")
+    if calibration is not None:
+        choose_word("FLUXCALIB", calibration, ("RELATIVE",))
+    return Cutout(
+        relative=calibration is not None,
+        redshift=read_redshift(params.one("REDSHIFT")),
+        resolution=read_resolution(params.one("SPECRP")),
+    )
+
+
+def intervals(params: Params, name: str) -> list[tuple[float, float] | None]:
+    return [interval(name, text) for text in params.all(name)]
+
+
+def read_redshift(text: str | None) -> float | None:
     if text is None:
         return None
     value = finite("REDSHIFT", text)
@@ -134,7 +146,7 @@ def _redshift(text: str | None) -> float | None:
     return value
 
 
-def _resolution(text: str | None) -> float | None:
+def read_resolution(text: str | None) -> float | None:
     if text is None:
         return None
     value = finite("SPECRP", text)
@@ -143,7 +155,7 @@ def _resolution(text: str | None) -> float | None:
     return value
 
 
-def _form(text: str | None) -> Form:
+def read_form(text: str | None) -> Form:
     essence = MediaType.parse(text or VOTABLE).essence
     form = FORMS.get(NAMES.get(essence, essence))
     if form is None:
@@ -151,163 +163,52 @@ def _form(text: str | None) -> Form:
     return form
 
 
-def _areas(params: Params) -> tuple[tuple[Circle, ...], tuple[Polygon, ...]]:
-    """CIRCLE, POLYGON, and POS, which is one of the two with its name before it (SODA 1.0, 3.3)."""
-    texts = {"CIRCLE": params.all("CIRCLE"), "POLYGON": params.all("POLYGON")}
-    pos = params.one("POS")
-    if pos is not None:
-        kind, _, rest = pos.strip().partition(" ")
-        if kind.upper() == "RANGE":
-            rest = _range_as_polygon(rest)
-            kind = "POLYGON"
-        texts[choose_word("POS: the shape", kind, ("CIRCLE", "POLYGON"))] += (rest,)
-    return tuple(circle("CIRCLE", text) for text in texts["CIRCLE"]), tuple(map(polygon, texts["POLYGON"]))
+# --- areas ---
 
 
-def _range_as_polygon(text: str) -> str:
-    west, east, south, north = numbers("POS RANGE", text, 4)
-    return f"{west} {south} {east} {south} {east} {north} {west} {north}"
+def areas(params: Params) -> list[Area | None]:
+    """CIRCLE, POLYGON, and POS, which is a shape with its name before it (SODA 1.0, 3.3)."""
+    found = [(name, text) for name in ("CIRCLE", "POLYGON") for text in params.all(name)]
+    for text in params.all("POS"):
+        kind, _, rest = text.strip().partition(" ")
+        found.append((choose_word("POS: the shape", kind, tuple(SHAPES)), rest))
+    return [SHAPES[kind](text) for kind, text in found]
 
 
-def polygon(text: str) -> Polygon:
+def read_circle(text: str) -> Area:
+    return partial(within, *circle("CIRCLE", text))
+
+
+def read_polygon(text: str) -> Area:
     """`lon lat lon lat …` in degrees, at least three corners (DALI 3.9)."""
     values = numbers("POLYGON", text)
     if len(values) < 6 or len(values) % 2:
         raise UsageFault(f"POLYGON takes three or more pairs of numbers: {text}")
     if not all(map(math.isfinite, values)) or any(abs(latitude) > 90 for latitude in values[1::2]):
         raise UsageFault(f"POLYGON has a corner that is not on the sphere: {text}")
-    return values
+    return partial(inside, values)
 
 
-# --- on the sphere ---
+def read_range(text: str) -> Area:
+    """`west east south north`, with infinities for open ends."""
+    west, east, south, north = numbers("POS RANGE", text, 4)
+    if south > north:
+        raise UsageFault(f"POS RANGE has its latitudes backwards: {text}")
+    return partial(between, west, east, south, north)
 
 
-def separation(ra: float, dec: float, ra2: float, dec2: float) -> float:
-    """Degrees between two positions in degrees."""
-    a, b, c, d = map(math.radians, (ra, dec, ra2, dec2))
-    half = math.sin((d - b) / 2) ** 2 + math.cos(b) * math.cos(d) * math.sin((c - a) / 2) ** 2
-    return math.degrees(2 * math.asin(math.sqrt(min(half, 1.0))))
-
-
-def inside(ra: float, dec: float, corners: Sequence[float]) -> bool:
-    """Whether the polygon's corners, seen from the position, go once around it; less than half a sphere."""
-    bearings = [bearing(ra, dec, lon, lat) for lon, lat in zip(corners[::2], corners[1::2], strict=True)]
-    turns = [
-        math.remainder(after - before, 2 * math.pi)
-        for before, after in zip(bearings, [*bearings[1:], bearings[0]], strict=True)
-    ]
-    near = separation(ra, dec, corners[0], corners[1]) < 90
-    return near and abs(sum(turns)) > math.pi
-
-
-def bearing(ra: float, dec: float, ra2: float, dec2: float) -> float:
-    """Radians from north over east, at which the second position is seen from the first."""
-    a, b, c, d = map(math.radians, (ra, dec, ra2, dec2))
-    east = math.sin(c - a) * math.cos(d)
-    return math.atan2(east, math.cos(b) * math.sin(d) - math.sin(b) * math.cos(d) * math.cos(c - a))
+SHAPES: Mapping[str, Callable[[str], Area]] = {
+    "CIRCLE": read_circle,
+    "POLYGON": read_polygon,
+    "RANGE": read_range,
+}
 
 
 # --- the work ---
 
 
-def processed(spectrum: Spectrum, wanted: Wanted) -> Spectrum | None:
-    """What is left of the spectrum; None where nothing is (SODA 1.0, 5.1)."""
-    facts = spectrum.facts
-    if wanted.time and not _during(exposure_limits(facts), wanted.time):
-        return None
-    if (wanted.circles or wanted.polygons) and not _within(facts.ra, facts.dec, wanted):
-        return None
-    if wanted.resolution is not None:
-        spectrum = smoothed(spectrum, wanted.resolution)
-    keep = np.ones(len(spectrum.wave), bool)
-    if wanted.band:
-        metres = spectrum.wave * 1e-10
-        keep = (metres >= wanted.band[0]) & (metres <= wanted.band[1])
-    if not (keep & ~spectrum.mask).any():
-        return None
-    wave, flux = spectrum.wave[keep], spectrum.flux[keep]
-    ivar, mask = spectrum.ivar[keep], spectrum.mask[keep]
-    part = Spectrum(wave, flux, ivar, mask, spectrum.facts)
-    return at_rest(relative(part) if wanted.relative else part, wanted.redshift)
-
-
-def _during(exposure: tuple[float, float] | tuple[None, None], time: Interval) -> bool:
-    start, stop = exposure
-    return start is not None and stop is not None and start <= time[1] and stop >= time[0]
-
-
-def _within(ra: float | None, dec: float | None, wanted: Wanted) -> bool:
-    if ra is None or dec is None:
-        return False
-    hits = [separation(ra, dec, lon, lat) <= radius for lon, lat, radius in wanted.circles]
-    return any(hits) or any(inside(ra, dec, corners) for corners in wanted.polygons)
-
-
-def relative(spectrum: Spectrum) -> Spectrum:
-    """The flux divided by the median of its absolute value over valid pixels."""
-    scale = float(np.median(np.abs(spectrum.flux[~spectrum.mask]))) or 1.0
-    facts = replace(spectrum.facts, flux_unit="relative", flux_calibration="RELATIVE")
-    return Spectrum(spectrum.wave, spectrum.flux / scale, spectrum.ivar * scale**2, spectrum.mask, facts)
-
-
-def smoothed(spectrum: Spectrum, resolution: float) -> Spectrum:
-    """At a lower resolving power: a Gaussian in ln wavelength, less what the spectrum has already (before a
-    cut, so that edges have their neighbours). UsageFault where the spectrum has no more than is asked for.
-
-    Pixels keep their places; masked ones give nothing, so that they stay masked and reach no others.
-    """
-    own = spectrum.facts.resolving_power
-    if own is not None and own <= resolution:
-        raise UsageFault(
-            f"SPECRP: the spectrum has a resolving power of {own:g}, which is not above {resolution:g}"
-        )
-    width = 1 / resolution**2 - (1 / own**2 if own else 0.0)
-    sigma = math.sqrt(width) / FWHM
-    weight = np.where(spectrum.mask, 0.0, np.gradient(spectrum.wave))
-    flux, squares, total = _convolved(np.log(spectrum.wave), sigma, weight, spectrum)
-    good = ~spectrum.mask & (total > 0)
-    known = good & (squares > 0)
-    ivar = np.divide(total**2, squares, out=np.zeros_like(total), where=known)
-    facts = replace(spectrum.facts, resolving_power=resolution)
-    return Spectrum(
-        spectrum.wave,
-        np.divide(flux, total, out=np.zeros_like(flux), where=good),
-        ivar if spectrum.has_errors else np.zeros_like(ivar),
-        ~good,
-        facts,
-    )
-
-
-def _convolved(
-    place: NDArray[np.float64], sigma: float, weight: NDArray[np.float64], spectrum: Spectrum
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Sums (N,) of kernel times flux, of its square times variance, and of the kernel, over 4 sigma."""
-    low = np.searchsorted(place, place - 4 * sigma, side="left")
-    high = np.searchsorted(place, place + 4 * sigma, side="right")
-    if int((high - low).sum()) > MAX_KERNEL:
-        raise UsageFault(
-            "SPECRP is too coarse for so many pixels; cut by BAND elsewhere or ask for more resolution"
-        )
-    good = ~spectrum.mask & (spectrum.ivar > 0)
-    variance = np.divide(1.0, spectrum.ivar, out=np.zeros(len(place)), where=good)
-    sums = np.zeros((3, len(place)))
-    for at, (first, last) in enumerate(zip(low.tolist(), high.tolist(), strict=True)):
-        part = slice(first, last)
-        kernel = np.exp(-0.5 * ((place[part] - place[at]) / sigma) ** 2) * weight[part]
-        sums[:, at] = kernel @ spectrum.flux[part], kernel**2 @ variance[part], kernel.sum()
-    return sums[0], sums[1], sums[2]
-
-
-def at_rest(spectrum: Spectrum, redshift: float | None) -> Spectrum:
-    """Wavelengths divided by 1 + redshift; the flux is left as it is."""
-    if redshift is None:
-        return spectrum
-    facts = replace(spectrum.facts, wave_frame="rest")
-    return replace(spectrum, wave=spectrum.wave / (1 + redshift), facts=facts)
-
-
-def cutout(release: OpenRelease, wanted: Wanted, publisher: str) -> tuple[bytes, str] | None:
-    """The file and the name to save it under; None where nothing overlaps."""
+def result(release: OpenRelease, wanted: Wanted, publisher: str) -> Document | None:
+    """The file; None where nothing overlaps."""
     row = release.row_of(wanted.id)
     if row is None:
         raise NotFoundFault(f"ID: no spectrum has the identifier {wanted.id}")
@@ -316,36 +217,55 @@ def cutout(release: OpenRelease, wanted: Wanted, publisher: str) -> tuple[bytes,
         spectrum = release.collections[facts.collection].load(facts)
     except RefusedSpectrum as reason:
         raise NotFoundFault(f"ID: {wanted.id} cannot be read: {reason}") from reason
-    part = processed(spectrum, wanted)
+    part = wanted.cutout.of(spectrum)
     if part is None:
         return None
-    return wanted.form.write(part, publisher), file_name(release.did_of(row), wanted.form.suffix)
-
-
-def fault_text(fault: ServiceFault) -> Response:
-    """SODA's words for the kinds of fault (SODA 1.0, 5.2)."""
-    word = "Error"
-    if isinstance(fault, SeveralValuesFault):
-        word = fault.fault
-    elif isinstance(fault, BusyFault):
-        word = "ServiceUnavailable"
-    elif fault.status < 500:
-        word = "UsageError"
-    return PlainTextResponse(f"{word}: {fault}\n", fault.status)
+    form, name = wanted.form, file_name(release.did_of(row), wanted.form.suffix)
+    return Document(form.media_type, iter([form.write(part, publisher)]), name)
 
 
 async def sync(request: Request) -> Response:
     state = request.app.state
-    try:
-        wanted = Wanted.read(await request_params(request))
-        with state.holder.pin() as release:
-            found = await run_in_threadpool(cutout, release, wanted, state.config.registry.publisher)
-    except ServiceFault as fault:
-        return fault_text(fault)
+    wanted = single(await request_params(request))
+    with state.holder.pin() as release:
+        found = await run_in_threadpool(result, release, wanted, state.config.registry.publisher)
     if found is None:
         return Response(status_code=204)
-    headers = {"Content-Disposition": f'inline; filename="{found[1]}"'}
-    return Response(found[0], 200, headers, wanted.form.media_type)
+    headers = {"Content-Disposition": f'inline; filename="{found.filename}"'}
+    return Response(b"".join(found.chunks), 200, headers, found.media_type)
+
+
+def execute(services: Any, job: Job, _: Path, stop: Stop, stack: ExitStack) -> Results:
+    """A job's results, one by one; a combination that has none is told so in its place (SODA 1.0, 6)."""
+    wanted = every(Params.of([(name, value) for name, value in json.loads(job.parameters)]))
+    seconds = job.duration or services.config.limits.max_async_seconds
+    end = time.monotonic() + seconds
+    release: OpenRelease = stack.enter_context(services.holder.pin())
+    if not any(row is not None for row in release.rows_of([one.id for one in wanted])):
+        raise NotFoundFault(f"ID: no spectrum has the identifier {wanted[0].id}")
+    for number, one in enumerate(wanted, 1):
+        if stop.stopped:
+            raise BusyFault("The job was stopped")
+        if time.monotonic() > end:
+            raise TimeoutFault(f"The job took longer than its executionduration of {seconds} s")
+        name = "result" if len(wanted) == 1 else f"result-{number}"
+        yield name, result_or_reason(release, one, services.config.registry.publisher)
+
+
+def result_or_reason(release: OpenRelease, wanted: Wanted, publisher: str) -> Document:
+    try:
+        found = result(release, wanted, publisher)
+    except ServiceFault as fault:
+        return reason(str(fault), fault.fault)
+    return found or reason(f"{wanted.id} has nothing of what was asked for", UsageFault.fault)
+
+
+def reason(message: str, fault: str) -> Document:
+    return Document("text/plain", iter([soda_text(message, fault).encode()]), "error.txt")
+
+
+def job_error(job: Job) -> Response:
+    return PlainTextResponse(soda_text(str(job.error), str(job.fault)))
 
 
 def capabilities(base_url: str) -> bytes:
@@ -354,6 +274,7 @@ def capabilities(base_url: str) -> bytes:
 
     found = [
         capability(SODA, f"{base_url}/sync", version="1.0"),
+        capability(SODA_ASYNC, f"{base_url}/async", version="1.0"),
         capability("ivo://ivoa.net/std/VOSI#capabilities", f"{base_url}/capabilities"),
         capability("ivo://ivoa.net/std/VOSI#availability", f"{base_url}/availability"),
     ]
@@ -365,8 +286,11 @@ async def get_capabilities(request: Request) -> Response:
     return Response(body, headers={"Content-Type": "text/xml"})
 
 
+KIND = "soda"  # of its jobs
+ASYNC = uws.Tree(KIND, "/soda/async", (*FILTERS, *OPTIONS, "RUNID"), job_error)
 routes: list[BaseRoute] = [
     Route("/soda/sync", sync, methods=["GET", "POST"]),
     Route("/soda/capabilities", get_capabilities),
     Route("/soda/availability", vosi.availability),
+    *uws.routes(ASYNC),
 ]

@@ -18,18 +18,20 @@ from index.engines.watchdog import STOPPER
 from service.errors import UsageFault
 from service.formats.choose import Format, choose_format
 from service.formats.stream import Info, Rows
+from service.formats.votable import MEDIA_TYPE, error_document
 from service.limits import Limits
+from service.protocols import uws
 from service.protocols.dali import Params, request_params
 from service.protocols.descriptors import descriptors
-from service.protocols.uws import upload_file
+from service.protocols.uws import Tree, upload_file
 from service.query.run import Question, answer
 from service.respond import Document, respond
 from service.uploads import UploadRef, read_uploads, upload_refs
 
 if TYPE_CHECKING:
     from index.release import OpenRelease
-    from service.jobs import Stop
     from service.state import Job
+    from service.workers import Results, Stop
 
 LANGUAGES = ("ADQL", "ADQL-2.0", "ADQL-2.1")
 STANDARD = "ivo://ivoa.net/std/TAP"
@@ -103,14 +105,14 @@ def inline_part(params: Params, name: str) -> bytes:
     return text.encode()
 
 
-def execute(services: Any, job: Job, directory: Path, stop: Stop, stack: ExitStack) -> Document:
+def execute(services: Any, job: Job, directory: Path, stop: Stop, stack: ExitStack) -> Results:
     """A job's query: its parameters are checked only now (T16)."""
     limits = services.config.limits
     params = Params.of([(name, value) for name, value in json.loads(job.parameters)])
     asked = TapQuery.of(params, limits, job.duration or limits.max_async_seconds)
     before = STOPPER.set(stop.on_stop)
     stack.callback(STOPPER.reset, before)
-    return run_query(services, asked, partial(kept_part, params, directory), stack)
+    yield "result", run_query(services, asked, partial(kept_part, params, directory), stack)
 
 
 def kept_part(params: Params, directory: Path, name: str) -> bytes:
@@ -146,4 +148,15 @@ def request_infos(services: Any, asked: TapQuery) -> tuple[Info, ...]:
     )
 
 
-routes: list[BaseRoute] = [Route("/tap/sync", sync, methods=["GET", "POST"])]
+def job_error(job: Job) -> Response:
+    return Response(error_document(str(job.error), str(job.fault)), headers={"Content-Type": MEDIA_TYPE})
+
+
+KIND = "tap"  # of its jobs
+ASYNC = Tree(
+    KIND,
+    "/tap/async",
+    ("REQUEST", "LANG", "QUERY", "FORMAT", "RESPONSEFORMAT", "MAXREC", "RUNID", "VERSION", "UPLOAD"),
+    job_error,
+)
+routes: list[BaseRoute] = [Route("/tap/sync", sync, methods=["GET", "POST"]), *uws.routes(ASYNC)]

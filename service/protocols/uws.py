@@ -1,13 +1,14 @@
-"""The job tree of UWS 1.1, below /tap/async."""
+"""The job tree of UWS 1.1: the same below every endpoint that has jobs."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, unquote
@@ -19,35 +20,53 @@ from starlette.responses import FileResponse, PlainTextResponse, RedirectRespons
 from starlette.routing import BaseRoute, Route
 
 from registry_metadata.records import document
-from service.errors import NotFoundFault, UsageFault
-from service.formats.votable import MEDIA_TYPE, clean, error_document
+from service.errors import BusyFault, NotFoundFault, UsageFault
+from service.formats.votable import clean
 from service.jobs import ACTIVE, PHASES, Filter, Jobs
 from service.protocols.dali import Params, choose_word, iso, request_params, timestamp
 from service.state import Job
+from service.workers import ResultFile
 
 if TYPE_CHECKING:
     from vo_models.uws.models import Parameters
 
 XML = "text/xml"
 CONTROL = ("PHASE", "ACTION", "DESTRUCTION", "EXECUTIONDURATION", "WAIT")
-SHOWN = ("REQUEST", "LANG", "QUERY", "FORMAT", "RESPONSEFORMAT", "MAXREC", "RUNID", "VERSION", "UPLOAD")
 UPLOADED = "upload-"  # begins the names of files that came with a job
 SOON, LATER = 0.01, 0.25  # seconds between two looks at a job that is waited for
 PIECE = 1 << 20
 
 
-def jobs_of(request: Request) -> Jobs:
-    jobs: Jobs = request.app.state.jobs
-    return jobs
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """Where the jobs of an endpoint are, and what is told of them in its own words."""
+
+    kind: str  # as the state database calls them
+    path: str  # below the base URL
+    shown: tuple[str, ...]  # parameters that job documents repeat
+    error: Callable[[Job], Response]  # what stands at /error
+
+    def jobs(self, request: Request) -> Jobs:
+        jobs: Jobs = request.app.state.jobs[self.kind]
+        return jobs
+
+    async def job(self, request: Request) -> Job:
+        """The job that the path names; NotFoundFault where there is none here."""
+        return await run_in_threadpool(self.jobs(request).get, request.path_params["id"])
+
+    def url(self, request: Request) -> str:
+        return f"{request.app.state.base_url}{self.path}"
+
+    def job_url(self, request: Request, id_: str) -> str:
+        return f"{self.url(request)}/{id_}"
+
+
+Handler = Callable[[Tree, Request], Coroutine[Any, Any, Response]]
 
 
 def owner_of(request: Request) -> str:
     """Nobody logs in here: jobs belong to the address they came from."""
     return request.client.host if request.client else "-"
-
-
-def job_url(request: Request, id_: str) -> str:
-    return f"{request.app.state.base_url}/tap/async/{id_}"
 
 
 def shown(text: str | None) -> str | None:
@@ -66,11 +85,11 @@ def moment(seconds: float | None) -> datetime | None:
 # -- the list ---------------------------------------------------------------------------------------------
 
 
-async def create(request: Request) -> Response:
+async def create(tree: Tree, request: Request) -> Response:
     """A new job; `PHASE=RUN` starts it at once."""
     params = await request_params(request)
-    id_ = await run_in_threadpool(create_job, jobs_of(request), owner_of(request), params)
-    return see_other(job_url(request, id_))
+    id_ = await run_in_threadpool(create_job, tree.jobs(request), owner_of(request), params)
+    return see_other(tree.job_url(request, id_))
 
 
 def create_job(jobs: Jobs, owner: str, params: Params) -> str:
@@ -122,10 +141,12 @@ def set_controls(jobs: Jobs, id_: str, params: Params) -> None:
         jobs.set_destruction(id_, timestamp("DESTRUCTION", when).timestamp())
 
 
-async def job_list(request: Request) -> Response:
+async def job_list(tree: Tree, request: Request) -> Response:
     wanted = list_filter(await request_params(request))
-    found = await run_in_threadpool(jobs_of(request).listed, owner_of(request), wanted)
-    return Response(await run_in_threadpool(list_document, request, found), headers={"Content-Type": XML})
+    found = await run_in_threadpool(tree.jobs(request).listed, owner_of(request), wanted)
+    return Response(
+        await run_in_threadpool(list_document, tree, request, found), headers={"Content-Type": XML}
+    )
 
 
 def list_filter(params: Params) -> Filter:
@@ -138,7 +159,7 @@ def list_filter(params: Params) -> Filter:
     )
 
 
-def list_document(request: Request, found: Sequence[Job]) -> bytes:
+def list_document(tree: Tree, request: Request, found: Sequence[Job]) -> bytes:
     from vo_models.uws import models as uws
     from vo_models.uws.types import ExecutionPhase
 
@@ -148,7 +169,7 @@ def list_document(request: Request, found: Sequence[Job]) -> bytes:
             phase=ExecutionPhase(job.phase),
             run_id=shown(job.run_id),
             creation_time=moment(job.created),
-            href=job_url(request, job.id),
+            href=tree.job_url(request, job.id),
         )
         for job in found
     ]
@@ -158,23 +179,22 @@ def list_document(request: Request, found: Sequence[Job]) -> bytes:
 # -- one job ----------------------------------------------------------------------------------------------
 
 
-async def job(request: Request) -> Response:
+async def job(tree: Tree, request: Request) -> Response:
     """The whole job; `WAIT` blocks while it is under way (UWS 1.1, 2.2.1.2)."""
     params = await request_params(request)
-    id_ = request.path_params["id"]
     if request.method == "POST":
-        return await post_job(request, params)
-    found = await run_in_threadpool(jobs_of(request).get, id_)
+        return await post_job(tree, request, params)
+    found = await tree.job(request)
     seconds = params.integer("WAIT", low=-1)
     if seconds is not None:
-        found = await waited(request, found, seconds, params.one("PHASE"))
-    body = await run_in_threadpool(job_document, request, found)
+        found = await waited(tree.jobs(request), found, seconds, params.one("PHASE"))
+    body = await run_in_threadpool(job_document, tree, request, found)
     return Response(body, headers={"Content-Type": XML})
 
 
-async def waited(request: Request, found: Job, seconds: int, phase: str | None) -> Job:
+async def waited(jobs: Jobs, found: Job, seconds: int, phase: str | None) -> Job:
     """The job when its phase is no longer the one it had, or the time is over."""
-    jobs, before = jobs_of(request), found.phase
+    before = found.phase
     if before not in ACTIVE or (phase is not None and phase.upper() != before):
         return found
     most = jobs.limits.waiting_seconds
@@ -187,22 +207,22 @@ async def waited(request: Request, found: Job, seconds: int, phase: str | None) 
     return found
 
 
-async def post_job(request: Request, params: Params) -> Response:
+async def post_job(tree: Tree, request: Request, params: Params) -> Response:
     action = params.one("ACTION")
     if action is None:
         raise UsageFault("A job takes ACTION=DELETE; its parameters go to /parameters, its phase to /phase")
     choose_word("ACTION", action, ("DELETE",))
-    return await delete(request)
+    return await delete(tree, request)
 
 
-async def delete(request: Request) -> Response:
-    await run_in_threadpool(jobs_of(request).delete, request.path_params["id"])
-    return see_other(f"{request.app.state.base_url}/tap/async")
+async def delete(tree: Tree, request: Request) -> Response:
+    await run_in_threadpool(tree.jobs(request).delete, request.path_params["id"])
+    return see_other(tree.url(request))
 
 
-def job_document(request: Request, job: Job) -> bytes:
+def job_document(tree: Tree, request: Request, job: Job) -> bytes:
     from vo_models.uws import models as uws
-    from vo_models.uws.types import ErrorType, ExecutionPhase
+    from vo_models.uws.types import ExecutionPhase
 
     generic: Any = uws.JobSummary
     summary = generic[parameters_class()](
@@ -210,28 +230,41 @@ def job_document(request: Request, job: Job) -> bytes:
         run_id=shown(job.run_id),
         owner_id=None,
         phase=ExecutionPhase(job.phase),
-        quote=moment(jobs_of(request).quote(job)) if job.phase == "QUEUED" else None,
+        quote=moment(tree.jobs(request).quote(job)) if job.phase == "QUEUED" else None,
         creation_time=moment(job.created),
         start_time=moment(job.started),
         end_time=moment(job.ended),
         execution_duration=job.duration,
         destruction=moment(job.destruction),
-        parameters=parameters_model(request, job),
-        results=uws.Results(results=result_refs(request, job)),
+        parameters=parameters_model(tree, request, job),
+        results=uws.Results(results=result_refs(tree, request, job)),
         error_summary=None
         if job.error is None
-        else uws.ErrorSummary(message=clean(job.error), type=ErrorType(job.error_kind), has_detail=True),
+        else uws.ErrorSummary(message=clean(job.error), type=error_type(job), has_detail=True),
     )
     return document(summary)
 
 
-def result_refs(request: Request, job: Job) -> list[Any]:
+def error_type(job: Job) -> Any:
+    """Whether it may go well another time."""
+    from vo_models.uws.types import ErrorType
+
+    return ErrorType("transient" if job.fault == BusyFault.fault else "fatal")
+
+
+def results_of(job: Job) -> list[ResultFile]:
+    """What a job that went well has made, in the order in which it was made."""
+    return [] if job.results is None else [tuple(told) for told in json.loads(job.results)]
+
+
+def result_refs(tree: Tree, request: Request, job: Job) -> list[Any]:
     from vo_models.uws.models import ResultReference
 
-    if job.phase != "COMPLETED":
-        return []
-    url = f"{job_url(request, job.id)}/results/result"
-    return [ResultReference(id="result", href=url, size=job.size, mime_type=job.media_type)]
+    url = f"{tree.job_url(request, job.id)}/results"
+    return [
+        ResultReference(id=name, href=f"{url}/{name}", size=size, mime_type=media_type)
+        for name, media_type, _, size in results_of(job)
+    ]
 
 
 @cache
@@ -245,16 +278,18 @@ def parameters_class() -> type[Parameters]:
     return made
 
 
-def parameters_model(request: Request, job: Job) -> Parameters:
+def parameters_model(tree: Tree, request: Request, job: Job) -> Parameters:
     """What was asked; inline files by reference (UWS 1.1, 2.2.3.1.1)."""
     from vo_models.uws.models import Parameter
 
     listed = [
-        Parameter(id=name, value=clean(value)) for name, value in json.loads(job.parameters) if name in SHOWN
+        Parameter(id=name, value=clean(value))
+        for name, value in json.loads(job.parameters)
+        if name in tree.shown
     ]
-    for path in sorted(jobs_of(request).directory(job.id).glob(f"{UPLOADED}*")):
+    for path in sorted(tree.jobs(request).directory(job.id).glob(f"{UPLOADED}*")):
         part = path.name.removeprefix(UPLOADED)
-        url = f"{job_url(request, job.id)}/parameters/{part}"
+        url = f"{tree.job_url(request, job.id)}/parameters/{part}"
         listed.append(Parameter(id=clean(unquote(part)), value=url, by_reference=True))
     return parameters_class().model_construct(listed=listed)  # its __init__ wants a field for every name
 
@@ -262,26 +297,26 @@ def parameters_model(request: Request, job: Job) -> Parameters:
 # -- the children of a job --------------------------------------------------------------------------------
 
 
-async def phase(request: Request) -> Response:
-    return await control(request, "PHASE")
+async def phase(tree: Tree, request: Request) -> Response:
+    return await control(tree, request, "PHASE")
 
 
-async def duration(request: Request) -> Response:
-    return await control(request, "EXECUTIONDURATION")
+async def duration(tree: Tree, request: Request) -> Response:
+    return await control(tree, request, "EXECUTIONDURATION")
 
 
-async def destruction(request: Request) -> Response:
-    return await control(request, "DESTRUCTION")
+async def destruction(tree: Tree, request: Request) -> Response:
+    return await control(tree, request, "DESTRUCTION")
 
 
-async def control(request: Request, name: str) -> Response:
+async def control(tree: Tree, request: Request, name: str) -> Response:
     """A value of the job: read as text, or set by POST, which leads back to the job."""
-    jobs, id_ = jobs_of(request), request.path_params["id"]
+    jobs, id_ = tree.jobs(request), request.path_params["id"]
     if request.method == "POST":
         params = await request_params(request)
         params.required(name)
         await run_in_threadpool(set_control, jobs, id_, name, params)
-        return see_other(job_url(request, id_))
+        return see_other(tree.job_url(request, id_))
     found = await run_in_threadpool(jobs.get, id_)
     words = {
         "PHASE": found.phase,
@@ -301,45 +336,45 @@ def set_control(jobs: Jobs, id_: str, name: str, params: Params) -> None:
         jobs.abort(id_)
 
 
-async def quoted(request: Request) -> Response:
+async def quoted(tree: Tree, request: Request) -> Response:
     """When the job will be over; empty where nobody knows."""
-    jobs = jobs_of(request)
+    jobs = tree.jobs(request)
     found = await run_in_threadpool(jobs.get, request.path_params["id"])
     when = await run_in_threadpool(jobs.quote, found) if found.phase == "QUEUED" else None
     return PlainTextResponse("" if when is None else iso(datetime.fromtimestamp(when, UTC)))
 
 
-async def owner(request: Request) -> Response:
-    await run_in_threadpool(jobs_of(request).get, request.path_params["id"])
+async def owner(tree: Tree, request: Request) -> Response:
+    await tree.job(request)
     return PlainTextResponse("")
 
 
-async def error(request: Request) -> Response:
-    found = await run_in_threadpool(jobs_of(request).get, request.path_params["id"])
+async def error(tree: Tree, request: Request) -> Response:
+    found = await tree.job(request)
     if found.error is None:
         raise NotFoundFault(f"The job {found.id} has no error")
-    return Response(error_document(found.error), headers={"Content-Type": MEDIA_TYPE})
+    return tree.error(found)
 
 
-async def parameters(request: Request) -> Response:
-    jobs, id_ = jobs_of(request), request.path_params["id"]
+async def parameters(tree: Tree, request: Request) -> Response:
+    jobs, id_ = tree.jobs(request), request.path_params["id"]
     if request.method == "POST":
         params = await request_params(request)
         await run_in_threadpool(jobs.set_parameters, id_, job_parameters(params))
         await run_in_threadpool(keep_files, jobs.directory(id_), params)
-        return see_other(job_url(request, id_))
+        return see_other(tree.job_url(request, id_))
     found = await run_in_threadpool(jobs.get, id_)
-    body = await run_in_threadpool(parameters_document, request, found)
+    body = await run_in_threadpool(parameters_document, tree, request, found)
     return Response(body, headers={"Content-Type": XML})
 
 
-def parameters_document(request: Request, found: Job) -> bytes:
-    return document(parameters_model(request, found), skip_empty=True)
+def parameters_document(tree: Tree, request: Request, found: Job) -> bytes:
+    return document(parameters_model(tree, request, found), skip_empty=True)
 
 
-async def parameter_file(request: Request) -> Response:
+async def parameter_file(tree: Tree, request: Request) -> Response:
     """An inline upload, as it came."""
-    jobs, id_, name = jobs_of(request), request.path_params["id"], request.path_params["name"]
+    jobs, id_, name = tree.jobs(request), request.path_params["id"], request.path_params["name"]
     await run_in_threadpool(jobs.get, id_)
     path = jobs.directory(id_) / upload_file(name)
     if not path.is_file():
@@ -347,43 +382,52 @@ async def parameter_file(request: Request) -> Response:
     return FileResponse(path, media_type="application/octet-stream")
 
 
-async def results(request: Request) -> Response:
-    found = await run_in_threadpool(jobs_of(request).get, request.path_params["id"])
-    body = await run_in_threadpool(results_document, request, found)
+async def results(tree: Tree, request: Request) -> Response:
+    found = await tree.job(request)
+    body = await run_in_threadpool(results_document, tree, request, found)
     return Response(body, headers={"Content-Type": XML})
 
 
-def results_document(request: Request, found: Job) -> bytes:
+def results_document(tree: Tree, request: Request, found: Job) -> bytes:
     from vo_models.uws.models import Results
 
-    return document(Results(results=result_refs(request, found)))
+    return document(Results(results=result_refs(tree, request, found)))
 
 
-async def result(request: Request) -> Response:
-    jobs = jobs_of(request)
-    found = await run_in_threadpool(jobs.get, request.path_params["id"])
-    if found.phase != "COMPLETED":
-        raise NotFoundFault(f"The job {found.id} has no result: it is {found.phase}")
-    headers = {"Content-Type": str(found.media_type)}
-    if found.filename:
-        headers["Content-Disposition"] = f'inline; filename="{found.filename}"'
-    return FileResponse(jobs.directory(found.id) / "result", headers=headers)
+async def result(tree: Tree, request: Request) -> Response:
+    found, name = await tree.job(request), request.path_params["name"]
+    for known, media_type, filename, _ in results_of(found):
+        if known == name:
+            headers = {"Content-Type": media_type}
+            if filename:
+                headers["Content-Disposition"] = f'inline; filename="{filename}"'
+            return FileResponse(tree.jobs(request).directory(found.id) / name, headers=headers)
+    raise NotFoundFault(f"The job {found.id} has no result {name}: it is {found.phase}")
 
 
-GET_POST = ["GET", "POST"]
-routes: list[BaseRoute] = [
-    Route("/tap/async", job_list),
-    Route("/tap/async", create, methods=["POST"]),
-    Route("/tap/async/{id}", job, methods=GET_POST),
-    Route("/tap/async/{id}", delete, methods=["DELETE"]),
-    Route("/tap/async/{id}/phase", phase, methods=GET_POST),
-    Route("/tap/async/{id}/executionduration", duration, methods=GET_POST),
-    Route("/tap/async/{id}/destruction", destruction, methods=GET_POST),
-    Route("/tap/async/{id}/quote", quoted),
-    Route("/tap/async/{id}/owner", owner),
-    Route("/tap/async/{id}/error", error),
-    Route("/tap/async/{id}/parameters", parameters, methods=GET_POST),
-    Route("/tap/async/{id}/parameters/{name:path}", parameter_file),
-    Route("/tap/async/{id}/results", results),
-    Route("/tap/async/{id}/results/result", result),
-]
+GET, POST, DELETE = ["GET"], ["POST"], ["DELETE"]
+GET_POST = [*GET, *POST]
+HANDLERS: tuple[tuple[str, Handler, list[str]], ...] = (
+    ("", job_list, GET),
+    ("", create, POST),
+    ("/{id}", job, GET_POST),
+    ("/{id}", delete, DELETE),
+    ("/{id}/phase", phase, GET_POST),
+    ("/{id}/executionduration", duration, GET_POST),
+    ("/{id}/destruction", destruction, GET_POST),
+    ("/{id}/quote", quoted, GET),
+    ("/{id}/owner", owner, GET),
+    ("/{id}/error", error, GET),
+    ("/{id}/parameters", parameters, GET_POST),
+    ("/{id}/parameters/{name:path}", parameter_file, GET),
+    ("/{id}/results", results, GET),
+    ("/{id}/results/{name}", result, GET),
+)
+
+
+def routes(tree: Tree) -> list[BaseRoute]:
+    """Everything below the list of jobs."""
+    return [
+        Route(f"{tree.path}{path}", partial(handler, tree), methods=methods)
+        for path, handler, methods in HANDLERS
+    ]

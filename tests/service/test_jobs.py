@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import os
 import signal
@@ -16,24 +17,32 @@ import pytest
 from sqlalchemy import update
 
 from service.errors import BusyFault, ForbiddenFault, NotFoundFault, TimeoutFault, UsageFault
-from service.jobs import Filter, Jobs, Stop
+from service.jobs import Filter, Jobs
 from service.limits import Limits
 from service.respond import Document
 from service.state import Job, State
+from service.workers import Execute, Results, Stop, Workers
 
 LIMITS = Limits(jobs_per_client=5, running_jobs=2)
-Execute = Callable[[Job, Path, Stop, ExitStack], Document]
+KIND = "tap"
+Make = Callable[..., Jobs]
 
 
-def quick(job: Job, directory: Path, stop: Stop, stack: ExitStack) -> Document:
-    return Document("text/plain", iter([b"done ", job.id.encode()]), "result.txt")
+def quick(job: Job, directory: Path, stop: Stop, stack: ExitStack) -> Results:
+    yield "result", Document("text/plain", iter([b"done ", job.id.encode()]), "result.txt")
 
 
-def endless(job: Job, directory: Path, stop: Stop, stack: ExitStack) -> Document:
+def endless(job: Job, directory: Path, stop: Stop, stack: ExitStack) -> Results:
     over = threading.Event()
     stop.on_stop(over.set)
     over.wait(30)
     raise UsageFault("interrupted")
+    yield  # it would be, if it ended
+
+
+def idle(state: State, limits: Limits = LIMITS, kind: str = KIND) -> Jobs:
+    """The jobs of an endpoint of which no worker is at work."""
+    return Jobs(kind, state, limits, Workers(state, limits, {kind: quick}))
 
 
 @pytest.fixture
@@ -44,18 +53,18 @@ def state(tmp_path: Path) -> Iterator[State]:
 
 
 @pytest.fixture
-def make(state: State) -> Iterator[Callable[..., Jobs]]:
-    made: list[Jobs] = []
+def make(state: State) -> Iterator[Make]:
+    made: list[Workers] = []
 
     def start(execute: Execute = quick, limits: Limits = LIMITS) -> Jobs:
-        jobs = Jobs(state, limits, execute)
-        jobs.start()
-        made.append(jobs)
-        return jobs
+        workers = Workers(state, limits, {KIND: execute})
+        workers.start()
+        made.append(workers)
+        return Jobs(KIND, state, limits, workers)
 
     yield start
-    for jobs in made:
-        jobs.stop()
+    for workers in made:
+        workers.stop()
 
 
 def until(jobs: Jobs, id_: str, *phases: str) -> Job:
@@ -66,25 +75,25 @@ def until(jobs: Jobs, id_: str, *phases: str) -> Job:
     return job
 
 
-def test_u02_a_job_goes_from_pending_to_completed(make: Callable[..., Jobs]) -> None:
+def test_u02_a_job_goes_from_pending_to_completed(make: Make) -> None:
     jobs = make()
     job = jobs.create("me", [("QUERY", "x")], "run 1")
     assert jobs.get(job.id).phase == "PENDING"
     jobs.run(job.id)
     done = until(jobs, job.id, "COMPLETED")
     assert (jobs.directory(job.id) / "result").read_text() == f"done {job.id}"
-    assert (done.size, done.media_type, done.run_id) == (5 + len(job.id), "text/plain", "run 1")
+    assert json.loads(str(done.results)) == [["result", "text/plain", "result.txt", 5 + len(job.id)]]
+    assert done.run_id == "run 1"
     assert done.started is not None
     assert done.ended is not None
     assert done.created <= done.started <= done.ended
 
 
-def test_u11_a_fault_is_told_and_a_bug_is_not(
-    make: Callable[..., Jobs], caplog: pytest.LogCaptureFixture
-) -> None:
-    def failing(job: Job, directory: Path, stop: Stop, stack: ExitStack) -> Document:
+def test_u11_a_fault_is_told_and_a_bug_is_not(make: Make, caplog: pytest.LogCaptureFixture) -> None:
+    def failing(job: Job, directory: Path, stop: Stop, stack: ExitStack) -> Results:
         if job.run_id == "bug":
             raise RuntimeError("secret /etc/path")
+        yield "first", Document("text/plain", iter([b"there"]))
         raise TimeoutFault("longer than 60 s")
 
     jobs = make(failing)
@@ -92,13 +101,14 @@ def test_u11_a_fault_is_told_and_a_bug_is_not(
     for job in (late, bug):
         jobs.run(job.id)
     told = until(jobs, late.id, "ERROR")
-    assert (told.error, told.error_kind) == ("longer than 60 s", "transient")
+    assert (told.error, told.fault) == ("longer than 60 s", "TransientFault")
+    assert told.results is None
     assert "secret" not in str(until(jobs, bug.id, "ERROR").error)
-    jobs.stop()
+    jobs.workers.stop()
     assert "secret" in caplog.text
 
 
-def test_u15_unknown_jobs_and_illegal_steps(make: Callable[..., Jobs]) -> None:
+def test_u15_unknown_jobs_and_illegal_steps(make: Make) -> None:
     jobs = make()
     job = jobs.create("me", [], None)
     jobs.run(job.id)
@@ -113,7 +123,21 @@ def test_u15_unknown_jobs_and_illegal_steps(make: Callable[..., Jobs]) -> None:
         jobs.get("nothing")
 
 
-def test_abort_stops_what_runs(make: Callable[..., Jobs]) -> None:
+def test_the_jobs_of_two_endpoints_are_apart_and_count_together(state: State) -> None:
+    tap, soda = idle(state), idle(state, kind="soda")
+    mine, other = tap.create("me", [], None), soda.create("me", [], None)
+    assert [job.id for job in tap.listed("me", Filter())] == [mine.id]
+    assert [job.id for job in soda.listed("me", Filter())] == [other.id]
+    for act in (tap.get, tap.run, tap.abort, tap.delete):
+        with pytest.raises(NotFoundFault):
+            act(other.id)
+    for _ in range(LIMITS.jobs_per_client - 2):
+        soda.create("me", [], None)
+    with pytest.raises(BusyFault):
+        tap.create("me", [], None)
+
+
+def test_abort_stops_what_runs(make: Make) -> None:
     jobs = make(endless)
     job = jobs.create("me", [], None)
     jobs.run(job.id)
@@ -128,27 +152,27 @@ def test_abort_stops_what_runs(make: Callable[..., Jobs]) -> None:
         jobs.get(other.id)
 
 
-def test_an_abort_from_another_process_stops_what_runs(make: Callable[..., Jobs], state: State) -> None:
+def test_an_abort_from_another_process_stops_what_runs(make: Make, state: State) -> None:
     jobs = make(endless)
     job = jobs.create("me", [], None)
     jobs.run(job.id)
     until(jobs, job.id, "EXECUTING")
-    while job.id not in jobs.running:  # the worker's thread is about to take it
+    while job.id not in jobs.workers.running:  # the worker's thread is about to take it
         time.sleep(0.001)
-    running = jobs.running[job.id]
-    Jobs(state, LIMITS, quick).abort(job.id)
-    jobs.renew()
+    running = jobs.workers.running[job.id]
+    idle(state).abort(job.id)
+    jobs.workers.let_go()
     assert running.stopped
 
 
-def test_t16_parameters_are_set_while_pending(make: Callable[..., Jobs]) -> None:
+def test_t16_parameters_are_set_while_pending(make: Make) -> None:
     jobs = make()
     job = jobs.create("me", [("QUERY", "a"), ("UPLOAD", "t,param:a")], None)
     jobs.set_parameters(job.id, [("QUERY", "b"), ("UPLOAD", "u,param:b")])
     assert jobs.get(job.id).parameters == '[["UPLOAD", "t,param:a"], ["QUERY", "b"], ["UPLOAD", "u,param:b"]]'
 
 
-def test_u04_u09_duration_and_destruction_are_bounded(make: Callable[..., Jobs]) -> None:
+def test_u04_u09_duration_and_destruction_are_bounded(make: Make) -> None:
     jobs = make()
     job = jobs.create("me", [], None)
     assert job.duration == LIMITS.async_seconds
@@ -159,19 +183,19 @@ def test_u04_u09_duration_and_destruction_are_bounded(make: Callable[..., Jobs])
     assert jobs.get(job.id).destruction == pytest.approx(job.created + LIMITS.max_retention_seconds)
 
 
-def test_destruction_removes_job_and_files(make: Callable[..., Jobs]) -> None:
+def test_destruction_removes_job_and_files(make: Make) -> None:
     jobs = make()
     job = jobs.create("me", [], None)
     jobs.run(job.id)
     until(jobs, job.id, "COMPLETED")
     jobs.set_destruction(job.id, time.time() - 1)
-    jobs.purge()
+    jobs.workers.purge()
     assert not jobs.directory(job.id).exists()
     with pytest.raises(NotFoundFault):
         jobs.get(job.id)
 
 
-def test_u13_lists_are_filtered_and_only_the_callers(make: Callable[..., Jobs]) -> None:
+def test_u13_lists_are_filtered_and_only_the_callers(make: Make) -> None:
     jobs = make()
     mine = [jobs.create("me", [], None) for _ in range(3)]
     jobs.create("you", [], None)
@@ -183,7 +207,7 @@ def test_u13_lists_are_filtered_and_only_the_callers(make: Callable[..., Jobs]) 
     assert [job.id for job in jobs.listed("me", Filter(after=mine[1].created))] == [mine[2].id]
 
 
-def test_a_client_has_so_many_jobs_and_no_more(make: Callable[..., Jobs]) -> None:
+def test_a_client_has_so_many_jobs_and_no_more(make: Make) -> None:
     jobs = make()
     for _ in range(LIMITS.jobs_per_client):
         jobs.create("me", [], None)
@@ -193,26 +217,26 @@ def test_a_client_has_so_many_jobs_and_no_more(make: Callable[..., Jobs]) -> Non
 
 
 def test_the_queue_is_fair_between_clients(state: State) -> None:
-    jobs = Jobs(state, LIMITS, quick)
+    jobs = idle(state)
     first = [jobs.create("many", [], None) for _ in range(3)]
     late = jobs.create("few", [], None)
     for job in (*first, late):
         jobs.run(job.id)
-    taken = [jobs._claim() for _ in range(3)]
+    taken = [jobs.workers._claim() for _ in range(3)]
     assert [job.id for job in taken if job] == [first[0].id, late.id, first[1].id]
     waiting = jobs.get(first[2].id)
     assert jobs.quote(waiting) > time.time()
 
 
 def test_two_workers_never_take_the_same_job(state: State) -> None:
-    one, two = Jobs(state, replace(LIMITS, jobs_per_client=100), quick), Jobs(state, LIMITS, quick)
+    one, two = idle(state, replace(LIMITS, jobs_per_client=100)), idle(state)
     ids = [one.create("me", [], None).id for _ in range(20)]
     for id_ in ids:
         one.run(id_)
     taken: list[str] = []
 
     def take(jobs: Jobs) -> None:
-        while (job := jobs._claim()) is not None:
+        while (job := jobs.workers._claim()) is not None:
             taken.append(job.id)
 
     threads = [threading.Thread(target=take, args=(jobs,)) for jobs in (one, two)]
@@ -224,31 +248,32 @@ def test_two_workers_never_take_the_same_job(state: State) -> None:
 
 
 def test_a_lost_job_runs_again_and_then_is_told_error(state: State) -> None:
-    jobs = Jobs(state, LIMITS, quick)
+    jobs = idle(state)
     job = jobs.create("me", [], None)
     jobs.run(job.id)
     for phase in ("QUEUED", "ERROR"):
-        assert jobs._claim() is not None
+        assert jobs.workers._claim() is not None
         with state.session() as session:
             session.execute(update(Job).values(lease=time.time() - 1))
-        jobs.take_over()
+        jobs.workers.take_over()
         assert jobs.get(job.id).phase == phase
     assert "ended 2 times" in str(jobs.get(job.id).error)
 
 
 def run_and_hang(directory: Path) -> None:
     state = State("", directory)
-    jobs = Jobs(state, LIMITS, endless)
-    jobs.start()
+    workers = Workers(state, LIMITS, {KIND: endless})
+    workers.start()
+    jobs = Jobs(KIND, state, LIMITS, workers)
     job = jobs.create("me", [], None)
     jobs.run(job.id)
     threading.Event().wait()
 
 
-def test_kill_9_loses_no_job(tmp_path: Path, make: Callable[..., Jobs], state: State) -> None:
+def test_kill_9_loses_no_job(tmp_path: Path, make: Make, state: State) -> None:
     process = multiprocessing.get_context("spawn").Process(target=run_and_hang, args=(state.directory,))
     process.start()
-    watching = Jobs(state, LIMITS, quick)
+    watching = idle(state)
     deadline = time.monotonic() + 30
     while not (found := watching.listed("me", Filter(phases=("EXECUTING",)))):
         assert time.monotonic() < deadline
@@ -259,16 +284,16 @@ def test_kill_9_loses_no_job(tmp_path: Path, make: Callable[..., Jobs], state: S
     with state.session() as session:
         session.execute(update(Job).values(lease=time.time() - 1))
     jobs = make()
-    jobs.take_over()
+    jobs.workers.take_over()
     assert until(jobs, found[0].id, "COMPLETED").attempts == 2
 
 
-def test_a_stopped_process_gives_its_jobs_back(make: Callable[..., Jobs], state: State) -> None:
+def test_a_stopped_process_gives_its_jobs_back(make: Make, state: State) -> None:
     jobs = make(endless)
     job = jobs.create("me", [], None)
     jobs.run(job.id)
     until(jobs, job.id, "EXECUTING")
-    jobs.stop()
+    jobs.workers.stop()
     assert jobs.get(job.id).phase == "QUEUED"
     assert until(make(), job.id, "COMPLETED").phase == "COMPLETED"
 

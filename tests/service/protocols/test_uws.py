@@ -3,39 +3,15 @@
 from __future__ import annotations
 
 import io
-import xml.etree.ElementTree as ET
-from typing import Any
 
 import pytest
 from astropy.io import votable
 from starlette.testclient import TestClient
 
 from tests.service.conftest import BASE
+from tests.service.uws import HREF, U, create, finished, job
 
-U = "{http://www.ivoa.net/xml/UWS/v1.0}"
 QUERY = {"LANG": "ADQL", "QUERY": "SELECT TOP 3 ssa_pubdid FROM doppel.spectra"}
-
-
-def create(tap: TestClient, **form: Any) -> str:
-    """The path of a new job."""
-    answer = tap.post("/tap/async", data=form)
-    assert answer.status_code == 303
-    location = answer.headers["location"]
-    assert location.startswith(f"{BASE}/tap/async/")
-    return location.removeprefix(BASE)
-
-
-def job(tap: TestClient, path: str, **params: Any) -> ET.Element:
-    answer = tap.get(path, params=params)
-    assert (answer.status_code, answer.headers["content-type"]) == (200, "text/xml")
-    return ET.fromstring(answer.content)
-
-
-def finished(tap: TestClient, path: str) -> ET.Element:
-    found = job(tap, path, WAIT=20)
-    while found.findtext(f"{U}phase") in ("QUEUED", "EXECUTING"):
-        found = job(tap, path, WAIT=20)
-    return found
 
 
 def test_u03_u10_t23_a_job_runs_to_its_result(tap: TestClient) -> None:
@@ -47,7 +23,7 @@ def test_u03_u10_t23_a_job_runs_to_its_result(tap: TestClient) -> None:
     assert found.findtext(f"{U}runId") == "r1"
     (result,) = found.iter(f"{U}result")
     assert result.get("id") == "result"
-    assert result.get("{http://www.w3.org/1999/xlink}href") == f"{BASE}{path}/results/result"
+    assert result.get(HREF) == f"{BASE}{path}/results/result"
     answer = tap.get(f"{path}/results/result")
     assert len(votable.parse(io.BytesIO(answer.content)).get_first_table().array) == 3
     assert result.get("size") == str(len(answer.content))
@@ -163,3 +139,17 @@ def test_abort_interrupts_the_statement(tap: TestClient) -> None:
 def test_u07_simple_children_are_plain_text(tap: TestClient, child: str) -> None:
     answer = tap.get(f"{create(tap)}/{child}")
     assert answer.headers["content-type"].startswith("text/plain")
+
+
+def test_u01_every_child_of_a_job_is_there(tap: TestClient) -> None:
+    path = create(tap, **QUERY)
+    for child in ("phase", "executionduration", "destruction", "quote", "results", "parameters", "owner"):
+        assert tap.get(f"{path}/{child}").status_code == 200
+    assert tap.get(f"{path}/error").status_code == 404  # there is none yet
+    assert tap.get(f"{path}/Phase").status_code == 404  # names are lower case
+
+
+@pytest.mark.parametrize("accept", ["*/*", "text/html,application/xhtml+xml;q=0.9", "application/xml"])
+def test_u14_jobs_are_told_in_xml(tap: TestClient, accept: str) -> None:
+    for path in ("/tap/async", create(tap)):
+        assert tap.get(path, headers={"accept": accept}).headers["content-type"] == "text/xml"

@@ -6,11 +6,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
+from lxml import etree
+
 if TYPE_CHECKING:
     from pydantic_xml import BaseXmlModel
     from vo_models.tapregext.models import Language, TableAccess
     from vo_models.voresource.models import Capability, Interface
 
+IVOA_SCHEMATA = "http://www.ivoa.net/xml/"
+XSI = "http://www.w3.org/2001/XMLSchema-instance"
 ADQL_FEATURES = "ivo://ivoa.net/std/TAPRegExt#features-"
 OBSCORE = (
     ("ObsCore-1.1", "ivo://ivoa.net/std/ObsCore#core-1.1"),
@@ -82,9 +86,12 @@ def capabilities(facts: TapFacts, others: Sequence[Capability] = ()) -> bytes:
 
 
 def document(model: BaseXmlModel, skip_empty: bool = False) -> bytes:
-    """A model of vo-models as an XML document in UTF-8."""
-    body = model.to_xml(encoding="unicode", skip_empty=skip_empty)
-    return f'<?xml version="1.0" encoding="utf-8"?>\n{body!s}\n'.encode()
+    """A model of vo-models as an XML document in UTF-8; it says where its schemas are: at their names."""
+    root = etree.fromstring(model.to_xml(skip_empty=skip_empty))
+    used = {uri for element in root.iter() for uri in element.nsmap.values() if uri.startswith(IVOA_SCHEMATA)}
+    root.set(f"{{{XSI}}}schemaLocation", " ".join(f"{uri} {uri}" for uri in sorted(used)))
+    packed: bytes = etree.tostring(root, xml_declaration=True, encoding="utf-8")
+    return packed
 
 
 def interface(

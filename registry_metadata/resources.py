@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 from lxml import etree
 from lxml.builder import ElementMaker
 
+from registry_metadata.records import XSI
+
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
 
-XSI = "http://www.w3.org/2001/XMLSchema-instance"
 NAMESPACES = {
     "ri": "http://www.ivoa.net/xml/RegistryInterface/v1.0",
     "vr": "http://www.ivoa.net/xml/VOResource/v1.0",

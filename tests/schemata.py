@@ -41,15 +41,20 @@ class Local(etree.Resolver):  # type: ignore[misc]
         return self.resolve_filename(str(path), context)
 
 
+def folder() -> Path:
+    """Where they are; the test is skipped where they are not on this machine."""
+    places = [os.environ.get("DOPPEL_SCHEMATA", ""), *PLACES]
+    found = next((Path(place) for place in places if place and Path(place).is_dir()), None)
+    return found or missing(
+        "no XML schemas are here: DOPPEL_SCHEMATA names their folder, or DaCHS is installed"
+    )
+
+
 @cache
 def schema() -> etree.XMLSchema:
-    """All of them as one; the test is skipped where they are not on this machine."""
-    places = [os.environ.get("DOPPEL_SCHEMATA", ""), *PLACES]
-    directory = next((Path(place) for place in places if place and Path(place).is_dir()), None)
-    if directory is None:
-        missing("no XML schemas are here: DOPPEL_SCHEMATA names their folder, or DaCHS is installed")
+    """All of them as one."""
     parser = etree.XMLParser()
-    parser.resolvers.add(Local(directory))
+    parser.resolvers.add(Local(folder()))
     imports = "".join(
         f'<xs:import namespace="{namespace}" schemaLocation="{name}"/>'
         for namespace, name in SCHEMATA.items()

@@ -19,7 +19,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from registry_metadata.resources import MANAGED, NAMESPACES, OAI_DC, XSI, dublin_core
+from registry_metadata.records import XSI
+from registry_metadata.resources import MANAGED, NAMESPACES, OAI_DC, dublin_core
 from service.registry import Entry, archive_of, entries, instant
 
 if TYPE_CHECKING:

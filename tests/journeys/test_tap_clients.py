@@ -13,9 +13,25 @@ import pyvo
 from astropy.table import Table
 
 from tests.clients import require
+from tests.schemata import folder
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # what clients warn of is theirs
 
+DOCUMENTS = [
+    "tap/capabilities", "tap/tables", "tap/tables?detail=min", "tap/tables/doppel.spectra",
+    "tap/availability", "tap/async", "tap/async/JOB", "oai?verb=Identify", "oai?verb=ListMetadataFormats",
+    "oai?verb=ListRecords&metadataPrefix=ivo_vor", "oai?verb=ListRecords&metadataPrefix=oai_dc",
+]  # fmt: skip
+IVOA, OAI = "http://www.ivoa.net/xml", "http://www.openarchives.org/OAI/2.0/"
+OTHER_SCHEMATA = {
+    f"{IVOA}/SSA/v1.1": "SSA.xsd",
+    f"{IVOA}/ConeSearch/v1.0": "ConeSearch.xsd",
+    f"{IVOA}/VORegistry/v1.0": "VORegistry.xsd",
+    f"{IVOA}/RegistryInterface/v1.0": "RegistryInterface.xsd",
+    OAI: "OAI-PMH.xsd",
+    f"{OAI}oai_dc/": "oai_dc.xsd",
+    "http://purl.org/dc/elements/1.1/": "simpledc20021212.xsd",
+}
 STAR = "SELECT TOP 1 ssa_pubdid FROM doppel.optical ORDER BY ssa_pubdid"
 
 
@@ -99,6 +115,17 @@ def test_pyvo_sends_a_table_of_its_own(archive: pyvo.dal.TAPService, did: str) -
 def test_x01_votlint_finds_nothing_in_tap_results(live: str, query: str) -> None:
     url = f"{live}/tap/sync?{urlencode({'LANG': 'ADQL', 'QUERY': query})}"
     assert stilts("votlint", f"votable={url}", "ucd=true", "unit=true") == ""
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_xsdvalidate_finds_every_document_valid(
+    live: str, archive: pyvo.dal.TAPService, document: str
+) -> None:
+    """By the schemas that STILTS has, and for what it has not by those of DaCHS."""
+    url = f"{live}/{document.replace('JOB', archive.submit_job(STAR).job_id)}"
+    others = [f"schemaloc={uri}={folder() / file}" for uri, file in OTHER_SCHEMATA.items()]
+    said = stilts("xsdvalidate", f"doc={url}", "uselocals=true", *others)
+    assert [line for line in said.splitlines() if "Unused custom schema" not in line] == []
 
 
 def test_a_wrong_query_tells_pyvo_and_stilts_what_was_meant(live: str, archive: pyvo.dal.TAPService) -> None:

@@ -98,7 +98,8 @@ def test_specutils_and_astropy_read_the_files_of_the_links(live, placed, tmp_pat
     by_kind = {row["local_semantics"]: row for row in links}
     file = tmp_path / "spectrum.fits"
     file.write_bytes(urlopen(by_kind["fits"].access_url).read())
-    spectrum = Spectrum.read(file)
+    spectrum = Spectrum.read(file, format="tabular-fits")
+    assert len(Spectrum.read(file).flux) == len(spectrum.flux)  # recognised without being told
     table = Table.read(by_kind["vot"].access_url, format="votable")
     assert len(spectrum.flux) == len(table)
     assert urlopen(by_kind["preview"].access_url).read().startswith(b"\x89PNG")
@@ -119,6 +120,19 @@ def test_stilts_cone_speaks_ssa(live, placed):
         "radius=1", "ofmt=csv",
     )  # fmt: skip
     assert placed[0] in text
+
+
+@pytest.mark.parametrize(("kind", "path"), [("servicetype=cone", "/scs"), ("servicetype=ssa", "/ssa")])
+def test_k_stilts_coneskymatch_asks_for_each_row_of_a_table(live, placed, tmp_path, kind, path):
+    mine = tmp_path / "mine.csv"
+    mine.write_text(f"star,ra,dec\n1,{placed[1]},{placed[2]}\n2,{placed[1]},{-placed[2]}\n")
+    text = stilts(
+        "coneskymatch", kind, f"serviceurl={live}{path}", f"in={mine}", "ifmt=csv", "ra=ra", "dec=dec",
+        "sr=0.01", "ofmt=csv", "find=all",
+    )  # fmt: skip
+    rows = text.splitlines()[1:]
+    assert placed[0] in text
+    assert all(row.startswith("1,") for row in rows)
 
 
 @pytest.mark.parametrize("path", ["/ssa?MAXREC=2", "/ssa?FORMAT=METADATA"])

@@ -6,14 +6,20 @@ import difflib
 import re
 from collections.abc import Collection as Names
 from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, field, fields
+from dataclasses import MISSING, asdict, dataclass, field, fields
 
 from encoder.recipe import NO_GRID, GridSpec
 
 EXTERNAL = "external"
 KINDS = ("linear", "blocks", EXTERNAL)
 SCALES = ("unit", "repeats")
-OTHER_TABLES = frozenset({"spectra", "models", "latents", "grids"})  # of the schema that model tables share
+OTHER_TABLES: Mapping[str, str] = {  # of the schema that model tables share
+    "spectra": "what the archive says of the spectra",
+    "models": "the models themselves",
+    "latents": "what latents mean",
+    "grids": "the wavelengths of prepared spectra",
+}
+FLUX = "flux_"  # tables of prepared spectra begin with it
 PIXELS = (64, 65_536)
 
 
@@ -57,6 +63,10 @@ class ModelConfig:
         default=True, metadata={"doc": "find the velocity and take it out before the axes are found"}
     )
     epochs: int = field(default=40, metadata={"doc": "passes of the network over the training spectra"})
+    publish_flux: bool = field(
+        default=False,
+        metadata={"doc": "publish the spectra on the grid as arrays: doppel.flux_<name> and doppel.grids"},
+    )
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -76,6 +86,12 @@ class ModelConfig:
             raise ValueError(
                 f"[[model]] {self.name}: {self.axes} axes of {self.components} components are too many"
             )
+
+    @property
+    def training(self) -> dict[str, object]:
+        """What the trained model depends on: neither vectors made elsewhere nor what is published of it."""
+        without = ("vectors", "scales", "publish_flux")
+        return {name: value for name, value in asdict(self).items() if name not in without}
 
     @classmethod
     def from_table(cls, table: Mapping[str, object], reserved: Names[str] = frozenset()) -> ModelConfig:
@@ -104,8 +120,12 @@ def _check_name(name: str) -> None:
             f"[[model]] name {name!r} must be a regular ADQL identifier: a letter, then up to 39 letters, "
             "digits or _"
         )
-    if name.lower() in OTHER_TABLES or name.lower().startswith("flux_"):
-        raise ValueError(f"[[model]] name {name!r} is taken by a table of our own")
+    if name.lower() in OTHER_TABLES:
+        raise ValueError(
+            f"[[model]] name {name!r} is taken: doppel.{name.lower()} holds {OTHER_TABLES[name.lower()]}"
+        )
+    if name.lower().startswith(FLUX):
+        raise ValueError(f"[[model]] name {name!r} is taken: doppel.{FLUX}… are tables of prepared spectra")
 
 
 def _check_source(model: ModelConfig) -> None:
@@ -118,6 +138,10 @@ def _check_source(model: ModelConfig) -> None:
     if external:
         if model.grid != NO_GRID:
             raise ValueError(f"[[model]] {model.name}: vectors made elsewhere have no grid of ours")
+        if model.publish_flux:
+            raise ValueError(
+                f"[[model]] {model.name}: publish_flux needs a grid, which vectors made elsewhere lack"
+            )
     elif model.grid == NO_GRID:
         raise ValueError(f"[[model]] needs grid: {model.name} lays spectra out on it")
     else:
@@ -149,6 +173,7 @@ def _typed(key: str, value: object) -> object:
         "scales": str,
         "object_class": str,
         "align": bool,
+        "publish_flux": bool,
         "min_coverage": float,
         "window": float,
     }

@@ -66,7 +66,7 @@ def tap_schema(tables: Sequence[Table]) -> dict[str, pa.Table]:
             for number, column in enumerate(table.columns, 1)
         ],
     }
-    keys = published.keys([table.model for table in tables if table.model])
+    keys = published.keys(tables)
     rows["tap_schema.keys"] = [_key_row(key) for key in keys]
     rows["tap_schema.key_columns"] = [
         {"key_id": key.id, "from_column": own, "target_column": target}

@@ -41,15 +41,19 @@ class Spectra:
     def refused(self) -> list[Refusal]:
         return [one for shard in self.shards for one in shard.refused]
 
+    def laid_out(self, model: str) -> Iterator[tuple[int, Prepared]]:
+        """Spectra on a model's grid, those that it can use, with their places in the list of all seen."""
+        for first, shard in self._starts():
+            on_grid = shard.models[model]
+            yield from zip((first + place for place in on_grid.of), on_grid.prepared, strict=True)
+
     def prepared(self, model: str) -> list[Prepared]:
-        """Spectra on a model's grid, those that it can use."""
-        return [one for shard in self.shards for one in shard.models[model].prepared]
+        """These alone."""
+        return [one for _, one in self.laid_out(model)]
 
     def places(self, model: str) -> NDArray[np.int64]:
-        """Places of these in the list of all that were seen."""
-        return np.array(
-            [first + place for first, shard in self._starts() for place in shard.models[model].of], np.int64
-        )
+        """Their places alone."""
+        return np.array([place for place, _ in self.laid_out(model)], np.int64)
 
     def reasons(self, model: str) -> dict[int, str]:
         """Why a model can not use the others, by their places."""

@@ -6,7 +6,6 @@ import shutil
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,7 @@ from index.work import BuildError, Progress, Work, digest
 
 def train(model: ModelConfig, spectra: Spectra, work: Work, progress: Progress) -> Path:
     """The directory of the trained model; it is there whole or not at all."""
-    directory = work.path(f"model-{model.name}", digest(_settings(model), spectra.keys))
+    directory = work.path(f"model-{model.name}", digest(model.training, spectra.keys))
     if directory.exists():
         return directory
     if not spectra.prepared(model.name):
@@ -43,11 +42,6 @@ def train(model: ModelConfig, spectra: Spectra, work: Work, progress: Progress) 
         )
     unfinished.replace(directory)
     return directory
-
-
-def _settings(model: ModelConfig) -> dict[str, Any]:
-    """What a model that is trained here depends on."""
-    return {name: value for name, value in asdict(model).items() if name not in ("vectors", "scales")}
 
 
 def evaluate(

@@ -45,7 +45,7 @@ class Table:
     columns: tuple[Column, ...]
     utype: str | None = None
     kind: str = "table"  # or view
-    model: str | None = None  # the model whose vectors the rows are, for doppel.<model>
+    model: str | None = None  # the model that made the rows, of doppel.<model> and doppel.flux_<model>
     has_rows: bool = False
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -11,6 +11,8 @@ from typing import Any, Protocol
 
 from registry_metadata.columns import Column, Table
 from registry_metadata.reserved import RESERVED
+
+GRIDS = "doppel.grids"
 
 
 class LabelWords(Protocol):
@@ -98,6 +100,24 @@ def model_table(name: str, labels: Sequence[LabelWords], latents: Sequence[Laten
     )
 
 
+def flux_table(name: str, pixels: int) -> Table:
+    """`doppel.flux_<name>`: the spectra on the model's grid."""
+    pattern, words = _document()["flux"], {"name": name, "pixels": str(pixels)}
+    columns = tuple(Column(**_filled(column, words)) for column in pattern["columns"])
+    description = pattern["description"].format(**words)
+    return Table(flux_name(name), description, columns, model=name, has_rows=True)
+
+
+def flux_name(model: str) -> str:
+    return f"doppel.flux_{model}"
+
+
+def grids_table() -> Table:
+    """`doppel.grids`: the wavelengths of the tables of prepared spectra, once."""
+    pattern = _document()["grids"]
+    return Table(GRIDS, pattern["description"], tuple(Column(**column) for column in pattern["columns"]))
+
+
 def _words(column: Column) -> dict[str, Any]:
     return {field: getattr(column, field) for field in Column.__dataclass_fields__}
 
@@ -133,17 +153,25 @@ def latent_description(latent: LatentWords) -> str:
     return f"{latent.block.capitalize()} latent; {known or 'unnamed'}"
 
 
-def keys(models: Sequence[str]) -> tuple[Key, ...]:
-    """The declared keys, and one from each model's table to the spectra."""
-    declared = tuple(
-        Key(key["id"], key["from"], key["target"], key["columns"], key["description"])
-        for key in _document()["key"]
-    )
-    words = _document()["model"]["key"]
-    pubdid = {"ssa_pubdid": "ssa_pubdid"}
-    return declared + tuple(
-        Key(f"{name}_spectra", f"doppel.{name}", "doppel.spectra", pubdid, words) for name in models
-    )
+def keys(tables: Iterable[Table]) -> tuple[Key, ...]:
+    """The declared keys, and those from the tables of models to the spectra, of grids to models."""
+    return (*_declared_keys(), *(key for table in tables for key in _keys_of(table)))
+
+
+def _declared_keys() -> Iterator[Key]:
+    for key in _document()["key"]:
+        yield Key(key["id"], key["from"], key["target"], key["columns"], key["description"])
+
+
+def _keys_of(table: Table) -> Iterator[Key]:
+    """Of a table that depends on the configuration."""
+    own = table.name.partition(".")[2]
+    if table.model:
+        words = _document()["flux" if table.name == flux_name(table.model) else "model"]["key"]
+        yield Key(f"{own}_spectra", table.name, "doppel.spectra", {"ssa_pubdid": "ssa_pubdid"}, words)
+    elif table.name == GRIDS:
+        words = _document()["grids"]["key"]
+        yield Key(f"{own}_models", table.name, "doppel.models", {"model": "model"}, words)
 
 
 def quoted(name: str) -> str:

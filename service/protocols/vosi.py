@@ -120,7 +120,7 @@ def one_table(request: Request, name: str) -> bytes:
 
 
 def declared_keys(release: OpenRelease) -> Sequence[Key]:
-    return keys(list(release.models))
+    return keys(release.tables.values())
 
 
 def document(root: str, attributes: str, body: str) -> bytes:

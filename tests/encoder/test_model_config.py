@@ -26,8 +26,10 @@ def test_every_setting_is_documented() -> None:
         ({"kinds": "linear"}, "no key 'kinds'; did you mean 'kind'"),
         ({"kind": "magic"}, "kind is 'magic'; allowed: linear, blocks"),
         ({"name": "my model"}, "regular ADQL identifier"),
-        ({"name": "spectra"}, "taken by a table of our own"),
-        ({"name": "flux_optical"}, "taken by a table of our own"),
+        ({"name": "spectra"}, r"taken: doppel\.spectra holds what the archive says"),
+        ({"name": "Grids"}, r"taken: doppel\.grids holds the wavelengths"),
+        ({"name": "flux_optical"}, r"taken: doppel\.flux_… are tables of prepared spectra"),
+        ({"publish_flux": 1}, "publish_flux must be bool"),
         ({"name": "select"}, "reserved word"),
         ({"grid": {"start": 1, "stop": 2}}, "grid must be"),
         ({"grid": {**GRID, "stop": 3000.0}}, "must ascend"),
@@ -44,6 +46,16 @@ def test_every_setting_is_documented() -> None:
 def test_a_wrong_setting_is_named(change: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ModelConfig.from_table({"name": "optical", "grid": GRID, **change}, reserved=frozenset({"SELECT"}))
+
+
+def test_vectors_made_elsewhere_have_no_flux_to_publish() -> None:
+    with pytest.raises(ValueError, match="made: publish_flux needs a grid"):
+        ModelConfig(name="made", kind="external", vectors="vectors.parquet", publish_flux=True)
+
+
+def test_what_is_published_makes_no_other_model() -> None:
+    with_flux = ModelConfig.from_table({"name": "optical", "grid": GRID, "publish_flux": True})
+    assert with_flux.training == ModelConfig.from_table({"name": "optical", "grid": GRID}).training
 
 
 def test_a_missing_setting_is_named() -> None:

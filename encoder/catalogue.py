@@ -20,10 +20,12 @@ TEXTS = {
     "telescope": "telescope", "instrument": "instrument", "wave_unit": "wave_unit",
     "wave_medium": "wave_medium", "wave_frame": "wave_frame", "flux_unit": "flux_unit",
     "flux_calibration": "flux_calibration", "label_source": "label_source", "notes": "notes",
+    "creator_did": "creator_did",
 }  # fmt: skip
 NUMBERS = {
     "ra_deg": "ra", "dec_deg": "dec", "mjd": "mjd", "exposure_s": "exposure", "R": "resolving_power",
-    "fwhm_aa": "fwhm", "snr": "snr",
+    "fwhm_aa": "fwhm", "snr": "snr", "aperture_arcsec": "aperture",
+    "spatial_resolution_arcsec": "spatial_resolution", "variability": "variability",
 }  # fmt: skip
 LABELS = {"teff": "teff", "logg": "logg", "feh": "feh", "rv_kms": "rv", "redshift": "redshift"}
 OTHERS = ("spectrum_id", "file", "layout", "publisher_did")

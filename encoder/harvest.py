@@ -18,12 +18,13 @@ Progress = Callable[[int, int], None]  # rows done, of how many
 
 FIELDS = (
     "spectrum_id", "file", "publisher_did", "object", "object_key", "ra_deg", "dec_deg", "mjd", "exposure_s",
-    "telescope", "instrument", "R", "snr", "flux_calibration", "label_source", "notes",
+    "telescope", "instrument", "R", "snr", "flux_calibration", "creator_did", "label_source", "notes",
 )  # fmt: skip
 UTYPES = {
     "object": "target.name", "mjd": "char.timeaxis.coverage.location.value",
     "exposure_s": "char.timeaxis.coverage.bounds.extent", "instrument": "dataid.instrument",
     "R": "char.spectralaxis.respower", "snr": "derived.snr", "flux_calibration": "char.fluxaxis.calibration",
+    "creator_did": "dataid.creatordid",
 }  # fmt: skip
 CALIBRATIONS = ("ABSOLUTE", "RELATIVE", "NORMALIZED", "UNCALIBRATED")
 

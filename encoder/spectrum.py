@@ -47,6 +47,10 @@ class Facts:
     resolving_power: float | None = None
     fwhm: float | None = None  # Ångström
     snr: float | None = None
+    aperture: float | None = None  # diameter on the sky, arcsec
+    spatial_resolution: float | None = None  # arcsec
+    variability: float | None = None  # amplitude of the object's flux, 0 to 1 of its mean
+    creator_did: str | None = None
     flux_unit: str | None = None
     flux_calibration: str | None = None  # ABSOLUTE, RELATIVE, NORMALIZED, UNCALIBRATED
     label_source: str | None = None

@@ -307,9 +307,26 @@ class OpenRelease:
     def _internal(self, rows: Sequence[int]) -> list[dict[str, Any]]:
         """Rows of internal.facts; few enough to be listed in the statement."""
         listed = ", ".join(str(int(row)) for row in rows) or "NULL"
-        names = ", ".join(f'"{name}"' for name in FACTS_NAMES)
+        names = ", ".join(f'"{name}"' for name in self._fact_names)
         sql = f"SELECT {names} FROM release.internal.facts WHERE row_number IN ({listed})"  # noqa: S608 (numbers)
-        return [dict(zip(FACTS_NAMES, row, strict=True)) for row in self.engine.rows(sql)]
+        return [dict(zip(self._fact_names, row, strict=True)) for row in self.engine.rows(sql)]
+
+    @cached_property
+    def _fact_names(self) -> list[str]:
+        """Columns of internal.facts that are known here and that the release has."""
+        held = self.engine.table("SELECT * FROM release.internal.facts LIMIT 0").column_names
+        return [name for name in FACTS_NAMES if name in held]
+
+    @cached_property
+    def _origins(self) -> Mapping[str, Any]:
+        told: Mapping[str, Any] = json.loads((self.path / "collections.json").read_text(encoding="utf-8"))
+        return told
+
+    @property
+    def authority(self) -> str:
+        """The IVOA authority that identifiers of our making begin with."""
+        authority: str = self._origins["authority"]
+        return authority
 
     @cached_property
     def collections(self) -> Mapping[str, Collection]:

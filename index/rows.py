@@ -150,9 +150,10 @@ def facts_rows(given: pa.Table, reasons: Mapping[str, Mapping[int, str]]) -> pa.
 
 
 def facts_of(row: Mapping[str, Any]) -> Facts:
-    """The facts in a row of internal.facts."""
+    """The facts in a row of internal.facts; what a release was made without is unknown."""
     labels = {name: row[name] for name in LABELS if row[name] is not None}
-    return Facts(**{name: row[name] for name in (*_TEXTS, *_NUMBERS, "size")}, labels=labels)
+    known = (name for name in (*_TEXTS, *_NUMBERS, "size") if name in row)
+    return Facts(**{name: row[name] for name in known}, labels=labels)
 
 
 def model_rows(
@@ -275,7 +276,8 @@ _TARGET = "coalesce(nullif(object, ''), spectrum_id)"
 _TITLE = f"{_TARGET} || ' (' || collection || ')'"
 _INSTRUMENT = "coalesce(nullif(instrument, ''), telescope)"
 _PLACED = "ra IS NOT NULL AND dec IS NOT NULL"
-_RADIUS = repr(NOMINAL_APERTURE / 2)
+_APERTURE = "aperture / 3600"
+_RADIUS = f"coalesce({_APERTURE}, {NOMINAL_APERTURE!r}) / 2"
 _MIDDLE, _WIDTH = "((em_min + em_max) / 2)", "(em_max - em_min)"
 _POWER = f"coalesce(resolving_power, CASE WHEN fwhm <> 0 THEN {_MIDDLE} / (fwhm * 1e-10) END)"
 _ENCODED = "url_encode(publisher_did)"
@@ -313,7 +315,11 @@ SPECTRA: Mapping[str, str] = {
     "ssa_targetpos": f"CASE WHEN {_PLACED} THEN [ra, dec] END",
     "ssa_location": f"CASE WHEN {_PLACED} THEN [ra, dec] END",
     "ssa_csysname": "'ICRS'",
-    "ssa_region": f"CASE WHEN {_PLACED} THEN [ra, dec, CAST({_RADIUS} AS DOUBLE)] END",
+    "ssa_region": f"CASE WHEN {_PLACED} THEN [ra, dec, {_RADIUS}] END",
+    "ssa_aperture": _APERTURE,
+    "ssa_spaceres": "spatial_resolution / 3600",
+    "ssa_varampl": "variability",
+    "ssa_creatordid": "creator_did",
     "ssa_dateobs": "(t_start + t_stop) / 2",
     "ssa_timeext": "exposure",
     "ssa_timestart": "t_start",
@@ -349,7 +355,9 @@ OBSCORE: Mapping[str, str] = {
     "s_ra": "ra",
     "s_dec": "dec",
     # as ObsCore's clients read it (ADQL 2.0's REGION, STC-S)
-    "s_region": f"CASE WHEN {_PLACED} THEN 'Circle ICRS ' || ra || ' ' || dec || ' {_RADIUS}' END",
+    "s_region": f"CASE WHEN {_PLACED} THEN 'Circle ICRS ' || ra || ' ' || dec || ' ' || {_RADIUS} END",
+    "s_fov": _APERTURE,
+    "s_resolution": "spatial_resolution",
     "s_xel1": "1",
     "s_xel2": "1",
     "t_min": "t_start",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -33,6 +34,12 @@ class ArchiveConfig:
     work: str = setting("work", "directory for unfinished builds, relative to this file")
     workers: int = setting(0, "processes that read spectra; 0: as many as there are processors")
     published: str = setting("", "date of publication, ISO 8601; told of every spectrum")
+
+    def __post_init__(self) -> None:
+        try:
+            datetime.fromisoformat(self.published or "2000-01-01")
+        except ValueError:
+            raise SettingError(f"[archive] published is no date as 2026-11-21: {self.published!r}") from None
 
 
 @dataclass(frozen=True, slots=True)

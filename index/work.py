@@ -15,7 +15,7 @@ from pathlib import Path
 
 Progress = Callable[[str, int, int], None]  # step, done, of how many; 0 where that is not known
 
-BUILD_FORMAT = 4  # changes when the same input gives other work files
+BUILD_FORMAT = 5  # changes when the same input gives other work files
 
 
 class BuildError(Exception):

@@ -17,10 +17,10 @@ from service.errors import UsageFault
 from service.formats.choose import Format, choose_format
 from service.formats.stream import Info, Rows
 from service.limits import Limits
-from service.protocols.constraints import SPECTRA, column
 from service.protocols.dali import Params, finite, position, request_params
 from service.protocols.descriptors import descriptors
 from service.protocols.spectra import TABLE
+from service.protocols.where import SPECTRA, column
 from service.query import build
 from service.query.build import call, literal
 from service.query.run import Question, answer

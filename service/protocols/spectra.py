@@ -21,7 +21,8 @@ from index.metric import Metric
 from index.release import Model, OpenRelease
 from registry_metadata.columns import Column
 from service.errors import UsageFault
-from service.protocols.constraints import MODEL, SPECTRA, Condition, Cone, Within, column, where
+from service.protocols.constraints import Condition, Cones, Within
+from service.protocols.where import MODEL, SPECTRA, column, where
 from service.query import build
 from service.query.build import call, literal
 
@@ -31,11 +32,13 @@ TABLE = "doppel.spectra"
 NEAR = "distance"
 SHARE = "repeat_share"
 PLACE = "separation"  # from the centre of a cone; becomes the score
+QUALITY = "quality"  # signal to noise; becomes the score where neither likeness nor a place is asked
 SCORE = Column(
     "ssa_score",
     "double",
     utype="ssa:Query.Score",
-    description="How well the spectrum answers the question, from 0 to 1: rows come in this order",
+    description="How well the spectrum answers the question, from 0 to 1: rows come in this order. Tells of"
+    " likeness, else of nearness to the position, else the share of signal in signal and noise",
 )
 DISTANCE = Column(
     NEAR,
@@ -156,11 +159,28 @@ class Wanted:
     form: Form | None = None  # None: the VOTable that the catalogue points to
 
     @property
-    def centre(self) -> Cone | None:
-        """Where rows are ranked by place: TOP of a cone without a reference."""
+    def is_ranked(self) -> bool:
+        """Whether rows come by a score: by likeness, or because TOP takes the best."""
+        return self.likeness is not None or self.top is not None
+
+    @property
+    def centre(self) -> Cones | None:
+        """Where rows are ranked by place: TOP around one position without a reference."""
         if self.top is None or self.likeness:
             return None
-        return next((c for c in self.conditions if isinstance(c, Cone)), None)
+        return next((c for c in self.conditions if isinstance(c, Cones) and len(c.places) == 1), None)
+
+    @property
+    def ranking(self) -> exp.Ordered | None:
+        """What rows are ranked by, under its name; None where nothing ranks them."""
+        if self.likeness:
+            return ascending(build.alias(self.likeness.distance(), NEAR))
+        if self.centre:
+            here = map(literal, self.centre.places[0])
+            return ascending(build.alias(call("DISTANCE", column("ra"), column("dec"), *here), PLACE))
+        if self.top is not None:
+            return descending(build.alias(column("ssa_snr"), QUALITY))
+        return None
 
 
 def ssa_columns(release: OpenRelease) -> tuple[Column, ...]:
@@ -178,18 +198,16 @@ def short_tree(wanted: Wanted) -> exp.Select:
 
 
 def question(wanted: Wanted, selected: list[exp.Expr]) -> exp.Select:
-    """The tree with these columns, then distance or separation where rows are ranked by it."""
+    """The tree with these columns, then what rows are ranked by."""
     order = [ascending(column("ssa_pubdid"))]
     conditions = where(wanted.conditions)
     if wanted.likeness:
-        selected.append(build.alias(wanted.likeness.distance(), NEAR))
-        order.insert(0, ascending(build.column(NEAR)))
         others = build.differs(column("ssa_pubdid"), wanted.likeness.reference)
         conditions = build.both((conditions, others))
-    if centre := wanted.centre:
-        place = call("DISTANCE", column("ra"), column("dec"), literal(centre.ra), literal(centre.dec))
-        selected.append(build.alias(place, PLACE))
-        order.insert(0, ascending(build.column(PLACE)))
+    if ranking := wanted.ranking:
+        selected.append(ranking.this)
+        ranking.set("this", build.column(ranking.this.alias))
+        order.insert(0, ranking)
     joins = []
     if wanted.model and any(isinstance(c, Within) and c.of_model for c in wanted.conditions):
         same = build.equals(column("ssa_pubdid", MODEL), column("ssa_pubdid"))
@@ -216,6 +234,10 @@ def ascending(value: exp.Expr) -> exp.Ordered:
     return exp.Ordered(this=value, nulls_first=False)
 
 
+def descending(value: exp.Expr) -> exp.Ordered:
+    return exp.Ordered(this=value, desc=True, nulls_first=False)
+
+
 # --- the answer ---
 
 
@@ -236,7 +258,7 @@ def spelled_columns(release: OpenRelease) -> tuple[Column, ...]:
 
 def answer_columns(release: OpenRelease, wanted: Wanted) -> tuple[Column, ...]:
     """The columns of an answer: the score before and the distance after those of SSA, where there are."""
-    first = (SCORE,) if wanted.likeness or wanted.top is not None else ()
+    first = (SCORE,) if wanted.is_ranked else ()
     last = (DISTANCE, REPEATS) if wanted.likeness else ()
     return (*first, *spelled_columns(release), *last)
 
@@ -265,17 +287,14 @@ class Spelling:
             self.exhausted = True
             return self._spelled(batch.filter(ranking.is_valid()))
         self._point(cells, batch.num_rows)
-        arrays = [*self._scores(ranking, batch.num_rows), *cells.values()]
+        arrays = [*self._scores(ranking), *cells.values()]
         if self.wanted.likeness and ranking is not None:
             arrays += [ranking, self._shares(self.wanted.likeness, ranking)]
         return pa.RecordBatch.from_arrays(arrays, [known.name for known in self.columns])
 
-    def _scores(self, ranking: pa.Array | None, rows: int) -> list[pa.Array]:
-        """What `scores` tells, 1 for all where nothing ranks them."""
-        if self.columns[0] is not SCORE:
-            return []
+    def _scores(self, ranking: pa.Array | None) -> list[pa.Array]:
         if ranking is None:
-            return [pa.array(np.ones(rows))]
+            return []
         return [pa.array(scores(self.wanted, ranking.to_numpy(zero_copy_only=False).astype(np.float64)))]
 
     def _shares(self, likeness: Likeness, distances: pa.Array) -> pa.Array:
@@ -306,7 +325,7 @@ class Spelling:
 
 @dataclass(frozen=True, slots=True)
 class Ranked:
-    """Spectra in the order of the answer; `ranking` are their distances or separations, where there are."""
+    """Spectra in the order of the answer; `ranking` is what they are ranked by, NaN where unknown."""
 
     dids: tuple[str, ...]
     ranking: tuple[float, ...]
@@ -315,20 +334,22 @@ class Ranked:
 
 def ranked(wanted: Wanted, rows: Sequence[tuple[Any, ...]], overflow: bool) -> Ranked:
     """Rows (identifier, ranking) of `short_tree`, without those that cannot be compared."""
-    if not (wanted.likeness or wanted.centre):
+    if not wanted.is_ranked:
         return Ranked(tuple(row[0] for row in rows), (), overflow)
     good = [row for row in rows if row[1] is not None] if wanted.likeness else rows
-    return Ranked(
-        tuple(row[0] for row in good), tuple(row[1] for row in good), overflow and len(good) == len(rows)
-    )
+    ranking = tuple(np.nan if value is None else value for _, value in good)
+    return Ranked(tuple(did for did, _ in good), ranking, overflow and len(good) == len(rows))
 
 
 def scores(wanted: Wanted, ranking: NDArray[np.float64]) -> NDArray[np.float64]:
-    """1 / (1 + distance) for likeness, what is left of the radius for a cone."""
+    """1 / (1 + distance) for likeness, what is left of the radius for a cone, else the share of the signal in
+    signal and noise, 0 where it is not known."""
     if wanted.likeness:
         return np.asarray(1 / (1 + ranking))
-    radius = max(wanted.centre.radius if wanted.centre else 0.0, 1e-9)
-    return np.clip(1 - ranking / radius, 0.0, 1.0)
+    if wanted.centre:
+        return np.clip(1 - ranking / max(wanted.centre.radius, 1e-9), 0.0, 1.0)
+    signal = np.maximum(np.nan_to_num(ranking), 0.0)
+    return np.asarray(signal / (1 + signal))
 
 
 def repeat_shares(

@@ -214,11 +214,9 @@ def short(
 
 def ranked_lines(wanted: Wanted, order: Ranked, lines: list[str]) -> list[str]:
     """The cells with score, distance and share around them, where the answer has these columns."""
-    if not wanted.likeness and wanted.top is None:
-        return lines
     if not order.ranking:
-        return [f"<TD>1.0</TD>{line}" for line in lines]
-    ranking = np.array(order.ranking)
+        return lines
+    ranking = np.array(order.ranking, np.float64)
     first = [
         f"<TD>{score!r}</TD>{line}"
         for score, line in zip(scores(wanted, ranking).tolist(), lines, strict=True)
@@ -229,7 +227,7 @@ def ranked_lines(wanted: Wanted, order: Ranked, lines: list[str]) -> list[str]:
     last = [""] * len(lines) if shares is None else [repr(share) for share in shares.tolist()]
     return [
         f"{line}<TD>{d!r}</TD><TD>{share}</TD>"
-        for line, d, share in zip(first, order.ranking, last, strict=True)
+        for line, d, share in zip(first, ranking.tolist(), last, strict=True)
     ]
 
 

@@ -15,13 +15,22 @@ from service.protocols.constraints import (
     BANDS,
     CALIBRATIONS,
     DEFAULT_SIZE,
+    FRAMES,
     NUMBERS,
-    SPECTRA,
-    column,
     parameter_columns,
 )
 from service.protocols.descriptors import spaces
-from service.protocols.spectra import TABLE, alias, default_model, spelled_columns, table
+from service.protocols.spectra import (
+    DISTANCE,
+    REPEATS,
+    SCORE,
+    TABLE,
+    alias,
+    default_model,
+    spelled_columns,
+    table,
+)
+from service.protocols.where import SPECTRA, column
 from service.query.build import call
 from service.query.run import Question, answer
 
@@ -31,7 +40,8 @@ Range = tuple[float, float]
 
 
 def metadata_columns(release: OpenRelease) -> tuple[Column, ...]:
-    return spelled_columns(release)
+    """All that an answer may have; the distance and its meaning only come with SIMILAR_TO."""
+    return (SCORE, *spelled_columns(release), DISTANCE, REPEATS)
 
 
 _INPUTS: WeakKeyDictionary[OpenRelease, tuple[InputParam, ...]] = WeakKeyDictionary()
@@ -76,7 +86,9 @@ def standard_inputs(ranges: Mapping[str, Range], release: OpenRelease) -> Iterat
     known = {c.name: c for c in release.tables[TABLE].columns}
     yield text_input("REQUEST", "queryData, the only operation", options=("queryData",), value="queryData")
     yield text_input(
-        "POS", "ra,dec[;frame] in decimal degrees; frames ICRS, FK5, FK4, GALACTIC, ECLIPTIC", unit="deg"
+        "POS",
+        f"ra,dec[;frame] in decimal degrees, or several such pairs; frames {', '.join(FRAMES)}",
+        unit="deg",
     )
     yield InputParam(
         "INPUT:SIZE",
@@ -112,10 +124,16 @@ def standard_inputs(ranges: Mapping[str, Range], release: OpenRelease) -> Iterat
         ("MTIME", "Time of publication, start/end"),
     ):
         yield text_input(name, words)
+    yield text_input(
+        "COMPRESS", "Products come packed where the client accepts it", options=("true", "false")
+    )
+    yield text_input("RUNID", "A name for the client's own task, written to the log")
+    yield text_input("VERSION", "Version of the protocol", options=("1.1",), value="1.1")
     for name in ("FLUXCALIB", "WAVECALIB"):
         yield text_input(name, "Kind of calibration", options=CALIBRATIONS)
     for name, (where_, _) in NUMBERS.items():
-        yield range_input(name, known[where_], known[where_].description, ranges.get(where_))
+        if where_ in known:
+            yield range_input(name, known[where_], known[where_].description, ranges.get(where_))
 
 
 def text_input(

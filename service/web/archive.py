@@ -14,7 +14,6 @@ from encoder.recipe import GridSpec
 from encoder.spectrum import Spectrum
 from index.release import Model, OpenRelease
 from service.errors import NotFoundFault, UsageFault
-from service.protocols.constraints import MODEL, SPECTRA, column
 from service.protocols.spectra import (
     NEAR,
     Likeness,
@@ -26,6 +25,7 @@ from service.protocols.spectra import (
     parsed_space,
     table,
 )
+from service.protocols.where import MODEL, SPECTRA, column
 from service.query.build import call, literal
 from service.query.run import Question, answer
 from service.web.entries import COLUMNS, Entry, entry

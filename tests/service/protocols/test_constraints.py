@@ -6,7 +6,7 @@ import pytest
 
 from registry_metadata.tables import model_table, tables
 from service.errors import UsageFault
-from service.protocols.constraints import Cone, Identifier, Overlap, Within, Words, conditions
+from service.protocols.constraints import Cones, Identifier, Overlap, Within, Words, conditions
 from service.protocols.dali import Params
 
 INF = math.inf
@@ -21,9 +21,10 @@ def of(**params):
 
 
 GOOD = [
-    ({"POS": "10.5,-3"}, Cone(10.5, -3.0, 0.5)),
-    ({"pos": "10.5,-3;ICRS", "size": "0.2"}, Cone(10.5, -3.0, 0.1)),
-    ({"POS": "0,0", "SIZE": "360"}, Cone(0.0, 0.0, 180.0)),
+    ({"POS": "10.5,-3"}, Cones(((10.5, -3.0),), 0.5)),
+    ({"pos": "10.5,-3;ICRS", "size": "0.2"}, Cones(((10.5, -3.0),), 0.1)),
+    ({"POS": "0,0", "SIZE": "360"}, Cones(((0.0, 0.0),), 180.0)),
+    ({"POS": "1,2,3.5,-4"}, Cones(((1.0, 2.0), (3.5, -4.0)), 0.5)),
     ({"SIZE": "2"}, ()),
     ({"BAND": "4e-7/7e-7"}, Overlap(*BAND, ((4e-7, 7e-7),))),
     ({"BAND": "7e-7/4e-7"}, Overlap(*BAND, ((4e-7, 7e-7),))),
@@ -49,7 +50,9 @@ GOOD = [
     ({"FLUXCALIB": "relative"}, Words("ssa_fluxcalib", ("RELATIVE",))),
     ({"FLUXCALIB": "any"}, ()),
     ({"PUBDID": "ivo://a/b?c,d;e/f"}, Identifier("ssa_pubdid", "ivo://a/b?c,d;e/f")),
-    ({"VARAMPL": "what", "NOSUCH": "x"}, ()),
+    ({"VARAMPL": "0.1/"}, Within("ssa_varampl", ((0.1, INF),))),
+    ({"TARGETNAME": "a, b"}, Words("ssa_targname", ("a", "b", "a, b"), "object_key")),
+    ({"NOSUCH": "x"}, ()),
     ({"POS": " ", "BAND": ""}, ()),
 ]
 
@@ -73,6 +76,14 @@ TIMES = [
     ("2012-01-01T12:00:00Z", 55927.5, 55927.5),
     ("2012-01-01 12:00:00.5", 55927.5 + 0.5 / 86400, 55927.5 + 0.5 / 86400),
     ("55927.25", 55927.25, 55927.25),
+    ("20120203", 55960, 55961),
+    ("20120203T1230", 55960 + 12.5 / 24, 55960 + 12.5 / 24 + 1 / 1440),
+    ("2012-034", 55960, 55961),
+    ("2012-034T12:00:00", 55960.5, 55960.5),
+    ("2012-01-01T12", 55927.5, 55927.5 + 1 / 24),
+    ("2012-01-01T12:00:00+01:00", 55927.5 - 1 / 24, 55927.5 - 1 / 24),
+    ("2012-01-01T12:00:00-0130", 55927.5 + 1.5 / 24, 55927.5 + 1.5 / 24),
+    ("2012-034/2012-036", 55960, 55963),
 ]
 
 
@@ -83,9 +94,37 @@ def test_s06_an_imprecise_time_means_the_whole_period(text, low, high):
     assert found.intervals[0] == (pytest.approx(low, abs=2e-8), pytest.approx(high, abs=2e-8))
 
 
-def test_s03_other_frames_become_icrs():
-    centre = of(POS="0,0;GALACTIC")
-    assert (centre.ra, centre.dec) == (pytest.approx(266.405, abs=1e-3), pytest.approx(-28.936, abs=1e-3))
+def test_s06_a_list_of_times_is_one_interval_each():
+    found = of(TIME="2012,2014-02/2014-03,/2001,2020-01-01/")
+    lows, highs = zip(*found.intervals, strict=True)
+    assert lows == pytest.approx((55927, 56689, -INF, 58849))
+    assert highs == pytest.approx((56293, 56748, 52275, INF), abs=2e-8)
+
+
+# the galactic centre in each frame; by definition, by SIMBAD, and by the rotations of the almanacs
+CENTRES = {
+    "ICRS": (266.404996, -28.936172),
+    "FK5": (266.404996, -28.936172),
+    "J2000": (266.404996, -28.936172),
+    "FK4": (265.6108, -28.9167),
+    "B1950": (265.6108, -28.9167),
+    "GALACTIC": (0.0, 0.0),
+    "GALACTIC_II": (0.0, 0.0),
+    "SUPER_GALACTIC": (185.7861, 42.3103),
+    "ECLIPTIC": (266.8396, -5.5363),
+}
+
+
+@pytest.mark.parametrize("frame", CENTRES)
+def test_s03_frames_become_icrs(frame):
+    lon, lat = CENTRES[frame]
+    ((ra, dec),) = of(POS=f"{lon},{lat};{frame.lower()}").places
+    assert (ra, dec) == (pytest.approx(266.405, abs=2e-3), pytest.approx(-28.936, abs=2e-3))
+
+
+def test_s03_a_frame_holds_for_every_position():
+    found = of(POS="0,0,0,90;GALACTIC").places
+    assert found[1] == (pytest.approx(192.859, abs=1e-3), pytest.approx(27.128, abs=1e-3))
 
 
 BAD = [
@@ -96,6 +135,11 @@ BAD = [
     ("POS", "400,0"),
     ("POS", "nan,0"),
     ("POS", "1,2;MARS"),
+    ("POS", "1,2,3,4,"),
+    ("POS", "1/2,3"),
+    ("POS", ",".join(["1,2"] * 101)),
+    ("VARAMPL", "what"),
+    ("APERTURE", "1/2/3"),
     ("SIZE", "big"),
     ("SIZE", "-1"),
     ("SIZE", "inf"),
@@ -110,6 +154,15 @@ BAD = [
     ("TIME", "2012-13"),
     ("TIME", "2012-02-30"),
     ("TIME", "20"),
+    ("TIME", "2011-366"),
+    ("TIME", "0000-001"),
+    ("TIME", "0000"),
+    ("TIME", "2012+01:00"),
+    ("TIME", "2012-01-01T12:00:00+99:00"),
+    ("TIME", "2012-01-01T25"),
+    ("TIME", "9999-12-31T23:59:59-12:00"),
+    ("TIME", "2012,,2013"),
+    ("MTIME", "soon"),
     ("SNR", "high"),
     ("SPECRP", "1_000"),
     ("REDSHIFT", "0.1/0.2/0.3"),

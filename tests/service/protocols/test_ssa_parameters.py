@@ -21,6 +21,7 @@ from index.release import ReleaseHolder, Releases
 from index.rows import Seen, Words
 from service.app import create_app
 from service.config import Config
+from service.protocols.constraints import NUMBERS
 from service.state import State
 from tests import synthetic
 
@@ -114,6 +115,10 @@ def any_of(*tests: Callable[[Rows], Mask]) -> Callable[[Rows], Mask]:
     return lambda rows: np.any([test(rows) for test in tests], axis=0)
 
 
+def all_of(*tests: Callable[[Rows], Mask]) -> Callable[[Rows], Mask]:
+    return lambda rows: np.all([test(rows) for test in tests], axis=0)
+
+
 def text(column: str, test: Callable[[str], bool]) -> Callable[[Rows], Mask]:
     return lambda rows: np.array([value is not None and test(value) for value in rows[column]])
 
@@ -166,7 +171,8 @@ QUESTIONS: list[tuple[dict[str, str], Callable[[Rows], Mask]]] = [
     ({"POS": "150,10,300,-20,0,89", "SIZE": "40"}, near((150, 10), (300, -20), (0, 89), diameter=40)),
     ({"POS": "150,10;FK4", "SIZE": "61"}, near((150, 10), diameter=61, frame="fk4")),
     ({"POS": "150,10;FK5", "SIZE": "61"}, near((150, 10), diameter=61, frame="fk5")),
-    ({"POS": "150,10,10,40;GALACTIC", "SIZE": "50"}, near((150, 10), (10, 40), diameter=50, frame="galactic")),
+    ({"POS": "150,10,10,40;GALACTIC", "SIZE": "50"},
+     near((150, 10), (10, 40), diameter=50, frame="galactic")),
     ({"POS": "150,10;ECLIPTIC", "SIZE": "90"}, near((150, 10), diameter=90, frame="barycentricmeanecliptic")),
     ({"SIZE": "1"}, lambda rows: np.ones(len(rows["ra"]), bool)),
     ({"BAND": "5e-7/5.2e-7"}, band(5e-7, 5.2e-7)),
@@ -204,7 +210,7 @@ QUESTIONS: list[tuple[dict[str, str], Callable[[Rows], Mask]]] = [
     ({"REDSHIFT": "0.1"}, within("ssa_redshift", 0.0999, 0.1001)),
     ({"REDSHIFT": "0.2/1,2/"}, any_of(within("ssa_redshift", 0.2, 1), within("ssa_redshift", 2))),
     ({"VARAMPL": "0.5/"}, within("ssa_varampl", 0.5)),
-    ({"VARAMPL": "0.1/0.2,0.7/0.9"}, any_of(within("ssa_varampl", 0.1, 0.2), within("ssa_varampl", 0.7, 0.9))),
+    ({"VARAMPL": "0.1/0.2,0.7/"}, any_of(within("ssa_varampl", 0.1, 0.2), within("ssa_varampl", 0.7))),
     ({"TARGETNAME": "hd 1204"}, like("ssa_targname", "HD 1204")),
     ({"TARGETNAME": "HD1204"}, like("ssa_targname", "HD 1204")),
     ({"TARGETNAME": "*2*"}, like("ssa_targname", "*2*")),
@@ -226,9 +232,8 @@ QUESTIONS: list[tuple[dict[str, str], Callable[[Rows], Mask]]] = [
     ({"MTIME": "/2021-02-03T04:05:06"}, like("ssa_collection", "*")),
     ({"MTIME": "2018,2022/"}, like("ssa_collection", "none")),
     ({"COMPRESS": "true", "RUNID": "me", "VERSION": "1.1"}, like("ssa_collection", "*")),
-    ({"POS": "150,10", "SIZE": "120", "BAND": "V", "SNR": "30"}, lambda rows: np.all(
-        [test(rows) for test in (near((150, 10), diameter=120), band(5.05e-7, 5.95e-7), within("ssa_snr", 30))],
-        axis=0)),
+    ({"POS": "150,10", "SIZE": "120", "BAND": "V", "SNR": "30"},
+     all_of(near((150, 10), diameter=120), band(5.05e-7, 5.95e-7), within("ssa_snr", 30))),
 ]  # fmt: skip
 
 
@@ -285,9 +290,7 @@ def test_s41_ranges_are_those_of_the_holdings(asked: TestClient, rows: Rows) -> 
     document = votable.parse(io.BytesIO(answer.content))
     told = {param.name.removeprefix("INPUT:"): param for param in document.resources[0].params}
     assert set(told) >= {name for question, _ in QUESTIONS for name in question} | {"TOP", "MAXREC", "FORMAT"}
-    ranges = {"SNR": "ssa_snr", "APERTURE": "ssa_aperture", "SPATRES": "ssa_spaceres", "TIMERES": "ssa_timeext",
-              "REDSHIFT": "ssa_redshift", "VARAMPL": "ssa_varampl", "SPECRP": "resolving_power"}  # fmt: skip
-    for name, column in ranges.items():
+    for name, (column, _) in NUMBERS.items():
         ends = (float(told[name].values.min), float(told[name].values.max))
         assert ends == pytest.approx((np.nanmin(rows[column]), np.nanmax(rows[column])), rel=1e-6), name
     low, high = np.nanmin(rows["ssa_specstart"]), np.nanmax(rows["ssa_specend"])

@@ -44,10 +44,16 @@ class ArchiveConfig:
 
 @dataclass(frozen=True, slots=True)
 class IndexConfig:
-    """`[index]`: where the tables are, and what the engine may take of the machine."""
+    """`[index]`: where tables and vectors are, and what the engine may take of the machine."""
 
     engine: str = setting("duckdb", "duckdb: in the release itself; postgres: in a PostgreSQL database")
     database: str = setting("", "postgres: postgresql://user@host/name of the database")
+    vectors: str = setting(
+        "files",
+        "files: in the release; database: beside the tables, with pgvector; or URLs of PostgreSQL servers with "
+        "spaces between them, each with its part",
+    )
+    patience: float = setting(30.0, "seconds after which a server of vectors is told as missing")
     memory: str = setting("2GB", "duckdb: memory for queries; more goes to a temporary directory")
     threads: int = setting(2, "duckdb: threads for queries")
 
@@ -56,10 +62,22 @@ class IndexConfig:
             raise SettingError(f"[index] engine must be duckdb or postgres, not {self.engine!r}")
         if (self.engine == "postgres") != bool(self.database):
             raise SettingError('[index] database goes with engine = "postgres": set both or neither')
+        if self.vectors == "database" and not self.database:
+            raise SettingError('[index] vectors = "database" goes with engine = "postgres"')
+        words = self.vectors.split()
+        if self.vectors not in ("files", "database") and not all("://" in word for word in words or [""]):
+            raise SettingError("[index] vectors must be files, database, or URLs with spaces between them")
+        if not self.patience > 0:
+            raise SettingError(f"[index] patience must be above zero seconds, not {self.patience:g}")
 
     @property
     def limits(self) -> EngineLimits:
-        return EngineLimits(self.memory, self.threads, self.database)
+        return EngineLimits(self.memory, self.threads, self.database, self.servers, self.patience)
+
+    @property
+    def servers(self) -> tuple[str, ...]:
+        """URLs of the servers with vectors; none where they are in the files of the release."""
+        return {"files": (), "database": (self.database,)}.get(self.vectors, tuple(self.vectors.split()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +90,7 @@ class BuildPlan:
     models: tuple[ModelConfig, ...]
     publisher: str = ""
     database: str = ""
+    vectors: tuple[str, ...] = ()
 
     @property
     def releases(self) -> Path:

@@ -102,6 +102,7 @@ class Config:
             self.models,
             self.registry.publisher,
             self.index.database,
+            self.index.servers,
         )
 
     @property

@@ -34,6 +34,8 @@ class EngineLimits:
     memory: str = "2GB"
     threads: int = 2
     database: str = ""  # the PostgreSQL database with the tables; empty: they are in the release's own file
+    vectors: tuple[str, ...] = ()  # PostgreSQL servers with the vectors; none: they are in its files
+    patience: float = 30.0  # seconds after which such a server is given up
 
 
 DEFAULT_LIMITS = EngineLimits()

@@ -1,223 +1,285 @@
-# ruff: noqa: S608 (SQL of our own names and of numbers)
 """Vectors in PostgreSQL with pgvector: the nearest rows under conditions, exact or by its graph, by counting.
 
 pgvector's own plan gives wrong rows or none, without an error, where a condition goes with the embedding. As
 in index.strategy, the rows that pass are counted first: few are compared one by one; for many the graph is
-searched on, with the condition in its scan, until enough have passed. What it proposes is ranked anew.
+searched on, with the condition in its scan, until enough have passed. What it proposes is ranked anew. What
+is told as exact is proven: the server's float32 arithmetic has a bound, and nothing beyond it can be nearer.
 """
 
 from __future__ import annotations
 
-import threading
-from contextlib import closing
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
+from psycopg.sql import SQL, Composed
 
-from index.distance import Ids, Reals, Vectors, Weights, distances
-from index.engines.duckdb_engine import EngineError
-from index.engines.postgres import configure, connect, told
-from index.nearest import Matches
-from index.strategy import Plan, Strategy
+from index.distance import UNIT, Ids, Vectors, Weights, distances
+from index.engines.vector_server import VectorServer
+from index.engines.vector_table import Layout, layout_of, stream, text_of, vector_type, vectors_from
+from index.nearest import Found
+from index.strategy import Limits, Plan, Strategy
 
-SUBSET_ROWS = (
-    30_000  # so many are compared one by one; beyond, the graph is quicker (notes: 1–3 % of a million)
-)
+LIMITS = Limits(subset_rows=30_000)  # beyond, the graph is quicker (tests/benchmarks/pgvector.py)
 SPARE = 32  # rows fetched beyond k: the server ranks them in float32 or float16
-WIDTH = 100  # candidates that the graph keeps; more where k is large
-BUILD_MEMORY = "1GB"  # a graph that fits into it is built several times as fast
-GRAPH = {"m": 16, "ef_construction": 100}
-LEAST_VERSION = (0, 8, 4)  # earlier ones lose rows of the graph when they are vacuumed
+ROUND = 8  # times k pass before the graph is left where there is a condition: it finds them out of order
+WIDTH, WIDEST = 100, 1000  # candidates that the graph keeps, and the most that pgvector allows
+BATCH = 64  # queries in one statement
+
+TABLE = SQL("{table} WHERE collection = ANY(%(collections)s)")
+MARKED = SQL("{rows} AND get_bit(%(bits)s, row_number / %(parts)s) = 1")
+LISTED = SQL("{rows} AND row_number = ANY(%(rows)s)")
+SUBSET = SQL("WITH passing AS MATERIALIZED (SELECT row_number, did_rank, z FROM {rows})")
+PASSING = SQL("passing WHERE true").format()
+NOTHING = SQL("").format()
+SCALED = SQL("(z OPERATOR(public.*) %(scale)s::public.vector)")
+NEAREST = SQL("""{head} SELECT asked.number, near.*
+    FROM unnest(%(points)s::text[]::{kind}[]) WITH ORDINALITY AS asked (point, number),
+    LATERAL (
+        SELECT row_number, did_rank, {key} OPERATOR(public.<->) asked.point AS distance, public.vector_send(z)
+        FROM {rows} ORDER BY {key} OPERATOR(public.<->) asked.point{tie} LIMIT %(limit)s
+    ) AS near""")
+WITHIN = SQL("""{head} SELECT row_number, did_rank, 0::float8, public.vector_send(z)
+    FROM {rows} AND {key} OPERATOR(public.<->) %(point)s::public.vector <= %(reach)s""")
+ONE = SQL("SELECT public.vector_send(z) FROM {rows} AND row_number = %(row)s")
+ROWS = SQL("SELECT row_number FROM {table}")
+ALL = SQL("SELECT row_number, public.vector_send(z) FROM {table}")
+FORCED = {"enable_seqscan": "off", "enable_sort": "off"}  # nothing but the graph
 
 
-class PgVectors:
-    """A table (row_number, did_rank, z) with a graph for one metric; `search` as that of VectorSet.
+@dataclass(frozen=True, slots=True)
+class Passing:
+    """Which rows may be found: `rows` of some collections, all of theirs if None."""
 
-    Not for several threads at once: the connection is kept, one search goes after the other.
-    """
+    count: int
+    collections: list[str]
+    rows: Ids | None
+
+
+@dataclass(frozen=True, slots=True)
+class Near:
+    """Rows as a server gives them; all others are at least as far as `beyond`, as it counts."""
+
+    rows: Ids
+    ranks: NDArray[np.int32]
+    vectors: Vectors
+    beyond: float
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One question to one part."""
+
+    k: int | None
+    metric: Weights
+    passing: Passing
+    strategy: Strategy
+
+
+class PgPart:
+    """One table (collection, row_number, did_rank, z float32, h float16) on one server, with its graphs."""
 
     def __init__(
-        self, database: str, table: str, metric: ArrayLike, *, subset_rows: int = SUBSET_ROWS
+        self, server: VectorServer, layout: Layout, codes: NDArray[np.int16], limits: Limits
     ) -> None:
-        self._connection = connect(database)
-        self._lock = threading.Lock()
-        self._table, self._subset_rows = table, subset_rows
-        values = np.asarray(metric, np.float64)
-        self.metric = Weights.of(values, len(values))
-        with self._lock, told(), self._connection.cursor() as cursor:
-            cursor.execute(f"SELECT row_number FROM {table} ORDER BY row_number")
-            self.rows: Ids = cursor.fetch_arrow_table().column(0).to_numpy()
-            self._connection.rollback()
-
-    def __len__(self) -> int:
-        return len(self.rows)
+        self.server, self.layout, self.limits = server, layout, limits
+        self._codes = codes  # (last row // parts + 1,): the row's collection, −1 where it has no vector
+        self._sizes = np.bincount(codes[codes >= 0], minlength=len(layout.collections))
 
     @classmethod
-    def build(
-        cls,
-        database: str,
-        table: str,
-        rows: ArrayLike,
-        vectors: ArrayLike,
-        did_rank: ArrayLike,
-        metric: ArrayLike,
-    ) -> PgVectors:
-        """A new table (its schema must exist) with the graph of the metric; EngineError without pgvector."""
-        matrix = np.asarray(vectors, np.float32)
-        weights = Weights.of(metric, matrix.shape[1])
-        content = pa.table(
-            {
-                "row_number": pa.array(np.asarray(rows, np.int64)),
-                "did_rank": pa.array(np.asarray(did_rank, np.int32)),
-                "z": pa.FixedSizeListArray.from_arrays(matrix.reshape(-1), matrix.shape[1]).cast(
-                    pa.list_(pa.float32())
-                ),
-            }
-        )
-        with closing(connect(database)) as connection, told(), connection.cursor() as cursor:
-            configure(cursor, {"maintenance_work_mem": BUILD_MEMORY}, "transaction")
-            cursor.execute("CREATE EXTENSION IF NOT EXISTS vector SCHEMA public")
-            cursor.execute("SELECT extversion FROM pg_extension WHERE extname = 'vector'")
-            _check_version(cursor.fetchall()[0][0])
-            cursor.adbc_ingest("incoming", content, mode="create", temporary=True)
-            cursor.execute(
-                f"CREATE TABLE {table} AS SELECT row_number, did_rank,"
-                f" z::public.vector({matrix.shape[1]}) AS z FROM pg_temp.incoming"
-            )
-            cursor.execute(f"ALTER TABLE {table} ADD PRIMARY KEY (row_number)")
-            options = ", ".join(f"{name} = {value}" for name, value in GRAPH.items())
-            cursor.execute(
-                f"CREATE INDEX ON {table} USING hnsw (({_scaled(weights, half=True)})"
-                f" public.halfvec_l2_ops) WITH ({options})"
-            )
-            cursor.execute(f"ANALYZE {table}")
-            cursor.execute("DROP TABLE pg_temp.incoming")
-            connection.commit()
-        return cls(database, table, metric)
+    def open(cls, server: VectorServer, release: str, model: str, limits: Limits = LIMITS) -> PgPart:
+        """Reads the row numbers; EngineError where the server has not this release, or another part of it."""
+        layout = layout_of(server, release, model)
+        places = [_places(server, layout, code) for code in range(len(layout.collections))]
+        codes = np.full(max((int(some.max(initial=-1)) + 1 for some in places), default=0), -1, np.int16)
+        for code, some in enumerate(places):
+            codes[some] = code
+        return cls(server, layout, codes, limits)
 
-    def search(
-        self,
-        query: ArrayLike,
-        k: int,
-        weights: ArrayLike,
-        *,
-        among: ArrayLike | None = None,
-        exclude: int | None = None,
-        exact: bool = False,
-    ) -> Matches:
-        """The `k` nearest rows of those `among` (rows without a vector do not count); never fewer while as
-        many pass."""
-        point, metric = np.asarray(query, np.float32), Weights.of(weights, len(self.metric.values))
-        rows = None if among is None else np.intersect1d(np.asarray(among, np.int64), self.rows)
-        n_pass = len(self) if rows is None else len(rows)
-        wanted = k + (exclude is not None)
-        strategy = self._chosen(n_pass, metric, exact)
-        found = self._candidates(strategy, point, metric, rows, wanted)
-        if strategy is Strategy.GRAPH and len(found[0]) < min(wanted, n_pass):
-            strategy = Strategy.SCAN  # the graph has no way to them
-            found = self._candidates(strategy, point, metric, rows, wanted)
-        exactly = strategy is not Strategy.GRAPH
-        plan = Plan(strategy, len(self), n_pass, n_pass if exactly else len(found[0]), exactly)
-        return _ranked(found, point, metric, k, exclude, plan)
+    def __len__(self) -> int:
+        return int(self._sizes.sum())
 
-    def _chosen(self, n_pass: int, metric: Weights, exact: bool) -> Strategy:
-        if n_pass <= self._subset_rows:
-            return Strategy.SUBSET if n_pass < len(self) else Strategy.SCAN
-        return Strategy.SCAN if exact or not metric.proportional(self.metric) else Strategy.GRAPH
+    @cached_property
+    def rows(self) -> Ids:
+        """Ascending."""
+        return np.flatnonzero(self._codes >= 0) * self.layout.parts + self.layout.part
 
-    def _candidates(
-        self, strategy: Strategy, point: Vectors, metric: Weights, rows: Ids | None, k: int
-    ) -> tuple[Ids, NDArray[np.int32], Vectors]:
-        """Row numbers, ranks and vectors of a few more than k rows that the server finds nearest."""
-        graph = strategy is Strategy.GRAPH
-        measure = self.metric if graph else metric
-        target = point * np.sqrt(measure.values).astype(np.float32)
-        kind = f"public.{'halfvec' if graph else 'vector'}"
-        key = f"{_scaled(measure, half=graph)} OPERATOR(public.<->) '{_text(target)}'::{kind}"
-        columns, limit = "row_number, did_rank, z", k + SPARE
-        order = key if graph else f"{key}, did_rank"
-        nearest = f"SELECT {columns} FROM {{source}} ORDER BY {order} LIMIT {limit}"
+    @cached_property
+    def everything(self) -> Passing:
+        return Passing(len(self), self._named(np.flatnonzero(self._sizes)), None)
+
+    def passing(self, rows: Ids | None) -> Passing:
+        """Those of different `rows` that lie here, all if None."""
         if rows is None:
-            sql = nearest.format(source=self._table)
-        elif strategy is Strategy.SUBSET:
-            sql = (
-                f"WITH passing AS MATERIALIZED (SELECT {columns} FROM {self._table}"
-                f" WHERE row_number = ANY('{{{','.join(map(str, rows.tolist()))}}}'::bigint[])) "
-                + nearest.format(source="passing")
-            )
-        else:
-            sql = nearest.format(
-                source=f"{self._table} WHERE get_bit('{_bits(rows, self.rows)}'::bytea, row_number) = 1"
-            )
-        return self._asked(f"SELECT row_number, did_rank, z::real[] FROM ({sql}) AS found", graph, limit)
+            return self.everything
+        places = rows // self.layout.parts
+        here = (rows % self.layout.parts == self.layout.part) & (places >= 0) & (places < len(self._codes))
+        rows, codes = rows[here], self._codes[places[here]]
+        rows, codes = rows[codes >= 0], codes[codes >= 0]
+        used = np.flatnonzero(np.bincount(codes, minlength=len(self._sizes)))
+        whole = len(rows) == self._sizes[used].sum()
+        return Passing(len(rows), self._named(used), None if whole else rows)
 
-    def _asked(self, sql: str, graph: bool, limit: int) -> tuple[Ids, NDArray[np.int32], Vectors]:
-        settings = {"transaction_read_only": "on"}
-        if graph:
-            settings |= {
-                "hnsw.iterative_scan": "relaxed_order",
-                "hnsw.ef_search": str(min(1000, max(WIDTH, 2 * limit))),
-                "hnsw.max_scan_tuples": str(2**31 - 1),
-                "hnsw.scan_mem_multiplier": "20",
-                "enable_seqscan": "off",
-                "enable_sort": "off",
-            }
-        with self._lock, told(), self._connection.cursor() as cursor:
-            if graph:
-                cursor.execute("SELECT '[0]'::public.vector")  # loads the library that knows these settings
-                cursor.fetchall()
-            configure(cursor, settings, "transaction")
-            cursor.execute(sql)
-            found = cursor.fetch_arrow_table().combine_chunks()
-            self._connection.rollback()
-        vectors = found.column(2).combine_chunks().flatten().to_numpy(zero_copy_only=False)
-        return (
-            found.column(0).to_numpy(),
-            found.column(1).to_numpy(),
-            vectors.reshape(len(found), len(self.metric.values)).astype(np.float32, copy=False),
+    def _named(self, codes: Ids) -> list[str]:
+        return [self.layout.collections[code] for code in codes.tolist()]
+
+    def vector(self, row: int) -> Vectors | None:
+        """The vector (d,) of a row; None where it is not here."""
+        passing = self.passing(np.array([row]))
+        if not passing.count:
+            return None
+        values = {"collections": passing.collections, "row": row}
+        with self.server.reading() as cursor:
+            cursor.execute(ONE.format(rows=self._rows), values)
+            ((told,),) = cursor.fetchall()
+        vector: Vectors = vectors_from([told], self.layout.dimension)[0]
+        return vector
+
+    def search(self, points: Vectors, k: int, metric: Weights, passing: Passing, exact: bool) -> list[Found]:
+        """The `k` nearest of the rows that pass to each of `points` (m, d)."""
+        asked = Asked(k, metric, passing, self._chosen(k, metric, passing, exact))
+        if asked.strategy is Strategy.EMPTY:
+            return [self._nothing(asked)] * len(points)
+        blocks = [points[start : start + BATCH] for start in range(0, len(points), BATCH)]
+        return [
+            self._checked(near, point, asked)
+            for block in blocks
+            for near, point in zip(self._nearest(block, asked), block, strict=True)
+        ]
+
+    def within(self, point: Vectors, radius: float, metric: Weights, passing: Passing) -> Found:
+        """All rows that pass with distance ≤ `radius`."""
+        few = passing.count <= self.limits.subset_rows
+        asked = Asked(None, metric, passing, Strategy.SUBSET if few else Strategy.SCAN)
+        if not passing.count:
+            return self._nothing(asked)
+        found = self._found(self._inside(point, radius, asked), point, asked)
+        count = int(np.searchsorted(found.distance, radius, side="right"))
+        return Found(found.rows[:count], found.ranks[:count], found.distance[:count], found.plan)
+
+    def blocks(self) -> Iterator[tuple[Ids, Vectors]]:
+        """All row numbers and vectors, block by block, in no order."""
+        fields = {"row": ">i8", "z": vector_type(self.layout.dimension)}
+        for block in stream(self.server, ALL.format(table=self.layout.table), fields):
+            yield block["row"].astype(np.int64), block["z"]["values"].astype(np.float32)
+
+    def statement(self, points: Vectors, asked: Asked) -> tuple[Composed, dict[str, Any]]:
+        """SQL and values for (number of the query, row_number, did_rank, the server's distance, z)."""
+        head, rows, values = self._source(asked)
+        graph = asked.strategy is Strategy.GRAPH
+        far = ROUND if graph and asked.passing.rows is not None else 1
+        values["limit"] = far * (asked.k or 0) + SPARE
+        targets = self.layout.halved(points) if graph else _scaled(points, asked.metric, values)
+        values["points"] = [text_of(target) for target in targets]
+        key, kind = (SQL("h"), SQL("public.halfvec")) if graph else (SCALED, SQL("public.vector"))
+        tie = SQL("" if graph else ", did_rank")
+        return NEAREST.format(head=head, rows=rows, key=key, kind=kind, tie=tie), values
+
+    def _chosen(self, k: int, metric: Weights, passing: Passing, exact: bool) -> Strategy:
+        if min(k, passing.count) == 0:
+            return Strategy.EMPTY
+        if passing.count <= self.limits.subset_rows:
+            return Strategy.SUBSET if passing.count < len(self) else Strategy.SCAN
+        if exact or k > self.limits.large_k * passing.count or not metric.proportional(self.layout.weights):
+            return Strategy.SCAN
+        return Strategy.GRAPH
+
+    @property
+    def _rows(self) -> Composed:
+        return TABLE.format(table=self.layout.table)
+
+    def _source(self, asked: Asked) -> tuple[Composed, Composed, dict[str, Any]]:
+        """What stands before a statement, where its rows come from, and the values of both."""
+        passing, values = asked.passing, {"collections": asked.passing.collections}
+        if passing.rows is None:
+            return NOTHING, self._rows, values
+        if asked.strategy is Strategy.SUBSET:
+            listed = SUBSET.format(rows=LISTED.format(rows=self._rows))
+            return listed, PASSING, values | {"rows": passing.rows}
+        mask = np.zeros(len(self._codes), np.uint8)
+        mask[passing.rows // self.layout.parts] = 1
+        bits = np.packbits(mask, bitorder="little").tobytes()  # as get_bit counts them
+        return NOTHING, MARKED.format(rows=self._rows), values | {"bits": bits, "parts": self.layout.parts}
+
+    def _nearest(self, points: Vectors, asked: Asked) -> list[Near]:
+        query, values = self.statement(points, asked)
+        settings: dict[str, str] = {}
+        if asked.strategy is Strategy.GRAPH:
+            settings = FORCED | {"hnsw.ef_search": str(min(WIDEST, max(WIDTH, values["limit"])))}
+        with self.server.reading(settings) as cursor:
+            told = cursor.execute(query, values).fetchall()
+        answers: list[list[tuple[Any, ...]]] = [[] for _ in points]
+        for number, *row in told:
+            answers[number - 1].append(tuple(row))
+        return [self._near(rows, values["limit"]) for rows in answers]
+
+    def _inside(self, point: Vectors, radius: float, asked: Asked) -> Near:
+        """All rows that can be within the radius."""
+        head, rows, values = self._source(asked)
+        values["point"] = text_of(_scaled(point[None], asked.metric, values)[0])
+        values["reach"] = _reach(radius, point, asked.metric)
+        with self.server.reading() as cursor:
+            told = cursor.execute(WITHIN.format(head=head, rows=rows, key=SCALED), values).fetchall()
+        return self._near(told, None)
+
+    def _near(self, told: Sequence[tuple[Any, ...]], limit: int | None) -> Near:
+        rows, ranks, far, vectors = zip(*told, strict=True) if told else ((), (), (), ())
+        return Near(
+            np.array(rows, np.int64),
+            np.array(ranks, np.int32),
+            vectors_from(vectors, self.layout.dimension),
+            far[-1] if len(far) == limit else np.inf,
         )
 
-    def close(self) -> None:
-        self._connection.close()
+    def _checked(self, near: Near, point: Vectors, asked: Asked) -> Found:
+        """In true order; asked again where the graph has too few, or where others can be as near."""
+        k = asked.k or 0
+        if asked.strategy is Strategy.GRAPH and len(near.rows) < min(k, asked.passing.count):
+            return self.search(point[None], k, asked.metric, asked.passing, True)[0]
+        found = self._found(near, point, asked)
+        if asked.strategy is Strategy.GRAPH or near.beyond == np.inf:
+            return found
+        last = float(found.distance[-1])
+        if near.beyond > _reach(last, point, asked.metric):
+            return found
+        return self._found(self._inside(point, last, asked), point, asked)
+
+    def _found(self, near: Near, point: Vectors, asked: Asked) -> Found:
+        """By (distance, rank of the DID), the distances being those of every other way to search."""
+        distance = distances(near.vectors, point, asked.metric)
+        order = np.lexsort((near.ranks, distance))[: asked.k]
+        exact = asked.strategy is not Strategy.GRAPH
+        visited = asked.passing.count if exact else len(near.rows)
+        plan = Plan(asked.strategy, len(self), asked.passing.count, visited, exact)
+        return Found(near.rows[order], near.ranks[order], distance[order], plan)
+
+    def _nothing(self, asked: Asked) -> Found:
+        plan = Plan(Strategy.EMPTY, len(self), asked.passing.count, 0, True)
+        return Found(np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0), plan)
 
 
-def _check_version(told_version: str) -> None:
-    if tuple(map(int, told_version.split("."))) < LEAST_VERSION:
-        least = ".".join(map(str, LEAST_VERSION))
-        raise EngineError(f"pgvector {told_version} is too old; {least} or later keeps all rows in its graph")
+def _places(server: VectorServer, layout: Layout, code: int) -> Ids:
+    """Row numbers of a collection, divided by the number of parts."""
+    query = ROWS.format(table=layout.partition(code))
+    found = [block["row"] // layout.parts for block in stream(server, query, {"row": ">i8"})]
+    return np.concatenate(found).astype(np.int64)
 
 
-def _scaled(metric: Weights, half: bool) -> str:
-    """An expression in which plain L2 is the metric; for the graph in float16."""
-    d = len(metric.values)
-    scaled = f"(z OPERATOR(public.*) '{_text(np.sqrt(metric.values))}'::public.vector({d}))"
-    return f"({scaled}::public.halfvec({d}))" if half else scaled
+def _scaled(points: Vectors, metric: Weights, values: dict[str, Any]) -> Vectors:
+    """Points (m, d) among which, and SCALED z, plain L2 is the metric."""
+    scale = np.sqrt(metric.values).astype(np.float32)
+    values["scale"] = text_of(scale)
+    return points * scale
 
 
-def _text(values: NDArray[np.floating]) -> str:
-    return "[" + ",".join(map(repr, values.astype(np.float32).tolist())) + "]"
+def _reach(distance: float, point: Vectors, metric: Weights) -> float:
+    """No row that is truly within the distance has a greater one in the server's float32.
 
-
-def _bits(rows: Ids, every: Ids) -> str:
-    """Some of every row as a bit string that get_bit reads: bit n of byte b is row 8 b + n."""
-    mask = np.zeros(int(every[-1]) + 1, np.uint8)
-    mask[rows] = 1
-    return "\\x" + np.packbits(mask, bitorder="little").tobytes().hex()
-
-
-def _ranked(
-    found: tuple[Ids, NDArray[np.int32], Vectors],
-    point: Vectors,
-    metric: Weights,
-    k: int,
-    exclude: int | None,
-    plan: Plan,
-) -> Matches:
-    """By (distance, rank of the DID), the distances being those of every other way to search."""
-    rows, ranks, vectors = found
-    distance: Reals = distances(vectors, point, metric)
-    order = np.lexsort((ranks, distance))
-    if exclude is not None:
-        order = order[rows[order] != exclude]
-    return Matches(rows[order][:k], distance[order][:k], plan)
+    Each z √w and q √w is off by at most a UNIT of itself, and ‖z √w‖ ≤ ‖q √w‖ + distance; the sum of d
+    squares adds (d + 3) / 2 units.
+    """
+    size = float(np.sqrt((metric.values * point.astype(np.float64) ** 2).sum()))
+    return distance + (len(point) + 8) * UNIT * (distance + size)

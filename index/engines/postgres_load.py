@@ -7,7 +7,7 @@ published release, for everybody else who asks the database. The service reads t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,6 +22,7 @@ from registry_metadata.columns import Table
 
 if TYPE_CHECKING:
     from adbc_driver_postgresql.dbapi import Cursor
+    from psycopg import Cursor as VectorCursor
 
 FACTS = "internal.facts"
 SQL_TYPES = {
@@ -61,7 +62,7 @@ class PostgresReleases:
     def current(self) -> str | None:
         """The release that the views show."""
         with self._transaction() as cursor:
-            return _shown(cursor, "doppel")
+            return shown(cursor, "doppel")
 
     def load(self, release: str, catalogue: Path, tables: Sequence[Table]) -> None:
         """Copies the catalogue of a release into a schema of its own, all or nothing; twice is once."""
@@ -77,25 +78,24 @@ class PostgresReleases:
                 for name, place in where.items():
                     _load_table(cursor, source, name, release, place)
                     _index_table(cursor, described.get(name), place, sky)
-            _open_to_all(cursor, [schema_of(release)])
+            open_to_all(cursor, [schema_of(release)])
 
-    def publish(self, release: str, tables: Sequence[Table]) -> None:
+    def publish(
+        self, release: str, tables: Sequence[Table], others: Mapping[str, Sequence[str]] | None = None
+    ) -> None:
         """Points the views to a loaded release, in one transaction: nobody sees two releases at once.
 
+        `others` are statements that make further views, by their schema.
         EngineError where a schema of that name is not ours, or somebody's own view depends on one of ours.
         """
         where = places(release, [table.name for table in tables])
-        schemas = sorted({table.schema for table in tables})
+        made: dict[str, list[str]] = {table.schema: [] for table in tables}
+        for table in tables:
+            made[table.schema].append(_view(table, where[table.name]))
         with self._transaction() as cursor:
             if not _exists(cursor, schema_of(release)):
                 raise EngineError(f"release {release} is not loaded into PostgreSQL")
-            for schema in schemas:
-                _emptied(cursor, schema)
-            for table in tables:
-                cursor.execute(_view(table, where[table.name]))
-            for schema in schemas:
-                cursor.execute(f"COMMENT ON SCHEMA \"{schema}\" IS '{MARK}{release}'")
-            _open_to_all(cursor, schemas)
+            switch(cursor, release, {**made, **(others or {})})
 
     def engine(self, release: str, names: Sequence[str]) -> PostgresEngine:
         """What answers from a loaded release; EngineError where it is not loaded."""
@@ -109,7 +109,7 @@ class PostgresReleases:
     def drop(self, release: str) -> None:
         """Removes a release that is not published; EngineError where it is."""
         with self._transaction() as cursor:
-            if release == _shown(cursor, "doppel"):
+            if release == shown(cursor, "doppel"):
                 raise EngineError(f"release {release} is published; publish another one before it is dropped")
             cursor.execute(f'DROP SCHEMA IF EXISTS "{schema_of(release)}" CASCADE')
 
@@ -128,10 +128,20 @@ class PostgresReleases:
             connection.close()
 
 
+def switch(cursor: Cursor | VectorCursor, release: str, views: Mapping[str, Sequence[str]]) -> None:
+    """Puts the views of a release, by schema, in place of those that the schemas have."""
+    for schema, statements in views.items():
+        _emptied(cursor, schema)
+        for statement in statements:
+            cursor.execute(statement)
+        cursor.execute(f"COMMENT ON SCHEMA \"{schema}\" IS '{MARK}{release}'")
+    open_to_all(cursor, list(views))
+
+
 def _define_functions(cursor: Cursor) -> None:
     """All of the file in one statement; the driver takes no more."""
     cursor.execute(f"DO $file$ BEGIN EXECUTE $text${FUNCTIONS}$text$; END $file$")
-    _open_to_all(cursor, ["adql"])
+    open_to_all(cursor, ["adql"])
 
 
 def _load_table(cursor: Cursor, source: DuckDBEngine, name: str, release: str, place: str) -> None:
@@ -174,25 +184,25 @@ def _extension(cursor: Cursor, name: str) -> bool:
     return bool(found)
 
 
-def _exists(cursor: Cursor, schema: str) -> bool:
+def _exists(cursor: Cursor | VectorCursor, schema: str) -> bool:
     cursor.execute(f"SELECT to_regnamespace('\"{schema}\"') IS NOT NULL")
     ((found,),) = cursor.fetchall()
     return bool(found)
 
 
-def _shown(cursor: Cursor, schema: str) -> str | None:
+def shown(cursor: Cursor | VectorCursor, schema: str) -> str | None:
     """The release that the views of a schema show; None where it is not ours."""
     cursor.execute(f"SELECT obj_description(to_regnamespace('\"{schema}\"'), 'pg_namespace')")
     ((words,),) = cursor.fetchall()
     return words.removeprefix(MARK) if words is not None and words.startswith(MARK) else None
 
 
-def _emptied(cursor: Cursor, schema: str) -> None:
+def _emptied(cursor: Cursor | VectorCursor, schema: str) -> None:
     """A schema of ours without views. What others have made there, or made of ours, is not touched."""
     if not _exists(cursor, schema):
         cursor.execute(f'CREATE SCHEMA "{schema}"')
         return
-    if _shown(cursor, schema) is None:
+    if shown(cursor, schema) is None:
         raise EngineError(f"the database has a schema {schema} that is not ours; use another database")
     cursor.execute(f"SELECT viewname FROM pg_views WHERE schemaname = '{schema}'")
     for (view,) in cursor.fetchall():
@@ -204,7 +214,7 @@ def _view(table: Table, place: str) -> str:
     return f"CREATE VIEW {quoted(table.name)} AS SELECT {columns} FROM {place}"
 
 
-def _open_to_all(cursor: Cursor, schemas: Sequence[str]) -> None:
+def open_to_all(cursor: Cursor | VectorCursor, schemas: Sequence[str]) -> None:
     """Published data: every role may read them, so that the service needs no more than that."""
     listed = ", ".join(f'"{schema}"' for schema in schemas)
     cursor.execute(f"GRANT USAGE ON SCHEMA {listed} TO PUBLIC")

@@ -1,33 +1,58 @@
-"""Vectors in several PostgreSQL servers: asked at once, their answers merged; all of them or none."""
+"""Vectors on one PostgreSQL server or several: asked at once, the answers merged; all of them or an error."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from index.distance import Ids, Reals, Vectors, Weights, distances
 from index.engines.duckdb_engine import EngineError
-from index.engines.pgvector import PgVectors
-from index.nearest import Matches
-from index.strategy import Plan
+from index.engines.pgvector import LIMITS, PgPart
+from index.engines.vector_server import SPARE, VectorServer
+from index.nearest import Found, Matches, check_k, check_radius, different, merged, point_of, points_of
+from index.strategy import Limits
+
+Answer = TypeVar("Answer")
 
 
 class VectorShards:
-    """Sets of different rows; a shard that does not answer is an error, never a shorter answer.
+    """As index.nearest.Nearest says; every server finds its own nearest, so that those of all are among them.
 
-    Every shard ranks its own `k` nearest, so that the `k` nearest of all are among them.
+    A server that does not answer, or has another release, is an EngineError that names it.
     """
 
-    def __init__(self, shards: Sequence[PgVectors]) -> None:
-        if not shards:
-            raise ValueError("there is no shard")
-        self._shards = tuple(shards)
-        self._threads = ThreadPoolExecutor(len(shards), "doppel-shard")
+    def __init__(self, parts: Sequence[PgPart]) -> None:
+        self.parts = tuple(parts)
+        self._threads = ThreadPoolExecutor(SPARE * len(parts), "doppel-shard")
+        self.dimension = parts[0].layout.dimension
+
+    @classmethod
+    def open(
+        cls, servers: Sequence[VectorServer], release: str, model: str, limits: Limits = LIMITS
+    ) -> VectorShards:
+        """EngineError, and no session stays, where one has not its part of the release."""
+        try:
+            return cls([PgPart.open(server, release, model, limits) for server in servers])
+        except EngineError:
+            for server in servers:
+                server.close()
+            raise
 
     def __len__(self) -> int:
-        return sum(map(len, self._shards))
+        return sum(map(len, self.parts))
+
+    @cached_property
+    def rows(self) -> Ids:
+        """Ascending row numbers of all vectors."""
+        return np.sort(np.concatenate([part.rows for part in self.parts]))
+
+    def vector(self, row: int) -> Vectors | None:
+        return self.parts[row % len(self.parts)].vector(row)
 
     def search(
         self,
@@ -39,36 +64,71 @@ class VectorShards:
         exclude: int | None = None,
         exact: bool = False,
     ) -> Matches:
-        """As PgVectors; EngineError, with the shard's number, where one of them fails."""
-        asked = [
-            self._threads.submit(shard.search, query, k, weights, among=among, exclude=exclude, exact=exact)
-            for shard in self._shards
-        ]
-        answers = []
-        for number, future in enumerate(asked):
-            try:
-                answers.append(future.result())
-            except EngineError as error:
-                raise EngineError(f"shard {number} of {len(asked)} does not answer: {error}") from error
-        return _merged(answers, k)
+        point, metric = point_of(query, self.dimension)[None], Weights.of(weights, self.dimension)
+        check_k(k)
+        rows, wanted = None if among is None else different(among), k + (exclude is not None)
+        found = self._every(lambda part: part.search(point, wanted, metric, part.passing(rows), exact)[0])
+        return merged(found, k, exclude)
+
+    def search_batch(
+        self,
+        queries: ArrayLike,
+        k: int,
+        weights: ArrayLike,
+        *,
+        exclude: Sequence[int | None] = (),
+        exact: bool = False,
+    ) -> list[Matches]:
+        points, left_out = points_of(queries, self.dimension, exclude)
+        metric = Weights.of(weights, self.dimension)
+        check_k(k)
+        answers = self._every(lambda part: part.search(points, k + 1, metric, part.everything, exact))
+        return [merged(found, k, row) for *found, row in zip(*answers, left_out, strict=True)]
+
+    def within(
+        self,
+        query: ArrayLike,
+        radius: float,
+        weights: ArrayLike,
+        *,
+        among: ArrayLike | None = None,
+        exclude: int | None = None,
+    ) -> Matches:
+        check_radius(radius)
+        point, metric = point_of(query, self.dimension), Weights.of(weights, self.dimension)
+        rows = None if among is None else different(among)
+        found: list[Found] = self._every(lambda part: part.within(point, radius, metric, part.passing(rows)))
+        return merged(found, None, exclude)
+
+    def distances(self, query: ArrayLike, weights: ArrayLike) -> Reals:
+        """Every vector comes here: quick enough for a million, and no way for a hundred millions."""
+        point, metric = point_of(query, self.dimension), Weights.of(weights, self.dimension)
+        result = np.empty(len(self))
+
+        def fill(part: PgPart) -> None:
+            for rows, vectors in part.blocks():
+                result[np.searchsorted(self.rows, rows)] = distances(vectors, point, metric)
+
+        self._every(fill)
+        return result
+
+    def matrix(self) -> Vectors:
+        result = np.empty((len(self), self.dimension), np.float32)
+
+        def fill(part: PgPart) -> None:
+            for rows, vectors in part.blocks():
+                result[np.searchsorted(self.rows, rows)] = vectors
+
+        self._every(fill)
+        return result
+
+    def _every(self, ask: Callable[[PgPart], Answer]) -> list[Answer]:
+        """The answers of all parts, asked at the same time; the first failure else."""
+        first, *others = self.parts
+        waiting = [self._threads.submit(ask, part) for part in others]
+        return [ask(first), *(future.result() for future in waiting)]
 
     def close(self) -> None:
         self._threads.shutdown()
-        for shard in self._shards:
-            shard.close()
-
-
-def _merged(answers: Sequence[Matches], k: int) -> Matches:
-    """By distance; equal ones by row number, since ranks of DIDs are only known within a shard."""
-    rows = np.concatenate([one.rows for one in answers])
-    distance = np.concatenate([one.distance for one in answers])
-    order = np.lexsort((rows, distance))[:k]
-    plans = [one.plan for one in answers]
-    plan = Plan(
-        max(plans, key=lambda one: one.n_visited).strategy,
-        sum(one.n_rows for one in plans),
-        sum(one.n_pass for one in plans),
-        sum(one.n_visited for one in plans),
-        all(one.exact for one in plans),
-    )
-    return Matches(rows[order], distance[order], plan)
+        for part in self.parts:
+            part.server.close()

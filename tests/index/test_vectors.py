@@ -1,16 +1,20 @@
-"""One contract for every way to search: small sets without lists, larger ones with them, and segments."""
+"""One contract for every way to search: sets without lists, with them, with segments, on servers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from index.nearest import Nearest
 from index.strategy import Limits, Strategy
 from index.vectors import VectorSet
+from tests import pg
+from tests.index import on_servers
 from tests.index.mixture import Mixture
 
 DATA = Mixture(20_000, 16, n_queries=40)
@@ -41,10 +45,21 @@ def segmented(directory: Path) -> VectorSet:
     return VectorSet.open(directory / "main", [directory / "late"], limits=SMALL)
 
 
-@pytest.fixture(scope="module", params=[flat, listed, segmented], ids=lambda build: build.__name__)
-def vectors(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> VectorSet:
-    build: Callable[[Path], VectorSet] = request.param
-    return build(tmp_path_factory.mktemp("vectors"))
+@pytest.fixture(
+    scope="module",
+    params=[flat, listed, segmented, 1, 2],
+    ids=lambda place: getattr(place, "__name__", f"postgres {place}"),
+)
+def vectors(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nearest]:
+    """A number is that of the PostgreSQL databases that the vectors lie in."""
+    if not isinstance(request.param, int):
+        yield request.param(tmp_path_factory.mktemp("vectors"))
+        return
+    server = request.getfixturevalue("pgvector_server")
+    uris = [pg.database(server, f"contract-{request.param}-{number}") for number in range(request.param)]
+    given = on_servers.source(ROWS, DATA.vectors, RANKS, DEFAULT, ["miles", "stelib", "miles", "indo-us"])
+    with closing(on_servers.loaded(uris, given, SMALL)) as opened:
+        yield opened
 
 
 def brute(
@@ -59,7 +74,7 @@ def recall(rows: NDArray[np.int64], wanted: NDArray[np.int64]) -> float:
     return len(np.intersect1d(rows, wanted)) / len(wanted)
 
 
-def test_a_spectrum_is_its_own_nearest_neighbour(vectors: VectorSet) -> None:
+def test_a_spectrum_is_its_own_nearest_neighbour(vectors: Nearest) -> None:
     matches = vectors.search(DATA.vectors[7], 3, DEFAULT)
     assert matches.rows[0] == ROWS[7]
     assert matches.distance[0] == 0.0
@@ -67,7 +82,7 @@ def test_a_spectrum_is_its_own_nearest_neighbour(vectors: VectorSet) -> None:
 
 
 @WEIGHTS
-def test_exact_answers_are_those_of_brute_force(vectors: VectorSet, weights: NDArray[np.float64]) -> None:
+def test_exact_answers_are_those_of_brute_force(vectors: Nearest, weights: NDArray[np.float64]) -> None:
     for query in DATA.queries[:10]:
         matches = vectors.search(query, 10, weights, exact=True)
         np.testing.assert_array_equal(matches.rows, brute(query, 10, weights))
@@ -75,7 +90,7 @@ def test_exact_answers_are_those_of_brute_force(vectors: VectorSet, weights: NDA
 
 
 @WEIGHTS
-def test_exact_answers_hold_under_a_condition(vectors: VectorSet, weights: NDArray[np.float64]) -> None:
+def test_exact_answers_hold_under_a_condition(vectors: Nearest, weights: NDArray[np.float64]) -> None:
     for number, query in enumerate(DATA.queries[:5]):
         among = ROWS[DATA.passing("outside", 0.3, number)]
         matches = vectors.search(query, 10, weights, among=among, exact=True)
@@ -84,7 +99,7 @@ def test_exact_answers_hold_under_a_condition(vectors: VectorSet, weights: NDArr
 
 
 @WEIGHTS
-def test_quick_answers_lose_little(vectors: VectorSet, weights: NDArray[np.float64]) -> None:
+def test_quick_answers_lose_little(vectors: Nearest, weights: NDArray[np.float64]) -> None:
     recalls = [
         recall(vectors.search(query, 10, weights).rows, brute(query, 10, weights)) for query in DATA.queries
     ]
@@ -94,7 +109,7 @@ def test_quick_answers_lose_little(vectors: VectorSet, weights: NDArray[np.float
 
 @pytest.mark.parametrize("share", [0.5, 0.1, 0.03, 0.01, 0.001])
 @pytest.mark.parametrize("kind", ["random", "inside", "outside"])
-def test_filtered_recall_in_fifteen_cells(vectors: VectorSet, kind: str, share: float) -> None:
+def test_filtered_recall_in_fifteen_cells(vectors: Nearest, kind: str, share: float) -> None:
     recalls = []
     for number, query in enumerate(DATA.queries):
         among = ROWS[DATA.passing(kind, share, number)]
@@ -108,9 +123,7 @@ def test_filtered_recall_in_fifteen_cells(vectors: VectorSet, kind: str, share: 
 
 @WEIGHTS
 @EXACT
-def test_never_fewer_than_k_while_k_pass(
-    vectors: VectorSet, weights: NDArray[np.float64], exact: bool
-) -> None:
+def test_never_fewer_than_k_while_k_pass(vectors: Nearest, weights: NDArray[np.float64], exact: bool) -> None:
     for k in (1, 300, 2500, DATA.n, DATA.n + 10):
         matches = vectors.search(DATA.queries[0], k, weights, exact=exact)
         assert len(matches.rows) == len(np.unique(matches.rows)) == min(k, DATA.n)
@@ -119,7 +132,7 @@ def test_never_fewer_than_k_while_k_pass(
 
 
 @WEIGHTS
-def test_every_path_gives_bit_equal_distances(vectors: VectorSet, weights: NDArray[np.float64]) -> None:
+def test_every_path_gives_bit_equal_distances(vectors: Nearest, weights: NDArray[np.float64]) -> None:
     query = DATA.queries[1]
     column = dict(zip(vectors.rows.tolist(), vectors.distances(query, weights).tolist(), strict=True))
     answers = [
@@ -133,7 +146,7 @@ def test_every_path_gives_bit_equal_distances(vectors: VectorSet, weights: NDArr
         assert matches.distance.tolist() == [column[row] for row in matches.rows.tolist()]
 
 
-def test_rows_and_distances_are_aligned_in_order_of_rows(vectors: VectorSet) -> None:
+def test_rows_and_distances_are_aligned_in_order_of_rows(vectors: Nearest) -> None:
     np.testing.assert_array_equal(vectors.rows, ROWS)
     assert len(vectors) == DATA.n
     assert vectors.distances(DATA.vectors[11], DEFAULT)[11] == 0.0
@@ -141,7 +154,7 @@ def test_rows_and_distances_are_aligned_in_order_of_rows(vectors: VectorSet) -> 
 
 @WEIGHTS
 def test_the_excluded_reference_is_left_out_and_replaced(
-    vectors: VectorSet, weights: NDArray[np.float64]
+    vectors: Nearest, weights: NDArray[np.float64]
 ) -> None:
     query = DATA.vectors[42]
     whole = vectors.search(query, 6, weights, exact=True)
@@ -152,7 +165,7 @@ def test_the_excluded_reference_is_left_out_and_replaced(
 @WEIGHTS
 @EXACT
 def test_a_batch_answers_as_single_searches_do(
-    vectors: VectorSet, weights: NDArray[np.float64], exact: bool
+    vectors: Nearest, weights: NDArray[np.float64], exact: bool
 ) -> None:
     queries, left_out = DATA.vectors[:12], [*ROWS[:11].tolist(), None]
     batch = vectors.search_batch(queries, 10, weights, exclude=left_out, exact=exact)
@@ -164,9 +177,7 @@ def test_a_batch_answers_as_single_searches_do(
 
 
 @WEIGHTS
-def test_within_a_radius_are_the_rows_of_brute_force(
-    vectors: VectorSet, weights: NDArray[np.float64]
-) -> None:
+def test_within_a_radius_are_the_rows_of_brute_force(vectors: Nearest, weights: NDArray[np.float64]) -> None:
     among = ROWS[DATA.passing("inside", 0.4, 2)]
     query = DATA.queries[2]
     column = vectors.distances(query, weights)
@@ -180,7 +191,7 @@ def test_within_a_radius_are_the_rows_of_brute_force(
     assert len(vectors.within(DATA.vectors[3], 0.0, DEFAULT, exclude=int(ROWS[3])).rows) == 0
 
 
-def test_rows_without_a_vector_do_not_count(vectors: VectorSet) -> None:
+def test_rows_without_a_vector_do_not_count(vectors: Nearest) -> None:
     matches = vectors.search(DATA.queries[0], 10, DEFAULT, among=np.arange(-3, 50))
     assert set(matches.rows.tolist()) <= set(ROWS.tolist())
     assert matches.plan.n_pass == 15
@@ -191,7 +202,7 @@ def test_rows_without_a_vector_do_not_count(vectors: VectorSet) -> None:
     np.testing.assert_array_equal(vector, DATA.vectors[19_999])
 
 
-def test_the_order_of_the_condition_and_repeated_rows_do_not_matter(vectors: VectorSet) -> None:
+def test_the_order_of_the_condition_and_repeated_rows_do_not_matter(vectors: Nearest) -> None:
     among = ROWS[DATA.passing("inside", 0.2, 0)]
     shuffled = np.random.default_rng(0).permutation(np.concatenate([among, among]))
     ordered = vectors.search(DATA.queries[0], 10, DEFAULT, among=among)
@@ -200,7 +211,7 @@ def test_the_order_of_the_condition_and_repeated_rows_do_not_matter(vectors: Vec
     assert ordered.plan == other.plan
 
 
-def test_nothing_passes_and_nothing_is_asked(vectors: VectorSet) -> None:
+def test_nothing_passes_and_nothing_is_asked(vectors: Nearest) -> None:
     nothing = vectors.search(DATA.queries[0], 10, DEFAULT, among=[])
     assert (len(nothing.rows), nothing.plan.strategy) == (0, Strategy.EMPTY)
     assert len(vectors.search(DATA.queries[0], 0, DEFAULT).rows) == 0
@@ -221,13 +232,13 @@ def test_nothing_passes_and_nothing_is_asked(vectors: VectorSet) -> None:
     ],
 )
 def test_bad_questions_are_refused(
-    vectors: VectorSet, query: object, k: int, weights: object, complaint: str
+    vectors: Nearest, query: object, k: int, weights: object, complaint: str
 ) -> None:
     with pytest.raises(ValueError, match=complaint):
         vectors.search(query, k, weights)  # type: ignore[arg-type]
 
 
-def test_a_radius_below_zero_and_a_short_list_of_exclusions_are_refused(vectors: VectorSet) -> None:
+def test_a_radius_below_zero_and_a_short_list_of_exclusions_are_refused(vectors: Nearest) -> None:
     with pytest.raises(ValueError, match="radius is -1"):
         vectors.within(DATA.queries[0], -1.0, DEFAULT)
     with pytest.raises(ValueError, match="2 rows to exclude for 3 queries"):

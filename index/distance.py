@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -35,6 +35,8 @@ class Weights:
         self.scale = np.sqrt(self.factors).astype(np.float32)
         self.single = values.astype(np.float32)
         self.share = len(self.kept) / len(values)
+        self.ones = bool((self.factors == 1).all())
+        self.uniform = bool((values == values[0]).all())
 
     @classmethod
     def of(cls, values: ArrayLike, dimension: int) -> Weights:
@@ -70,7 +72,8 @@ def distances(vectors: Vectors, query: Vectors, weights: Weights, places: Places
         block = vectors[rows] if places is None else vectors.take(places[rows], axis=0)
         parts = np.subtract(weights.taken(block), centre, dtype=np.float64, order="C")
         parts *= parts
-        parts *= weights.factors
+        if not weights.ones:
+            parts *= weights.factors
         parts.sum(axis=1, out=result[rows])
     return np.sqrt(result, out=result)
 
@@ -93,13 +96,20 @@ def squares(vectors: Vectors, query: Vectors, weights: Weights, places: Places |
 
 
 def row_bounds(
-    vectors: Vectors, query: Vectors, weights: Weights, places: Places | None = None
+    vectors: Vectors,
+    query: Vectors,
+    weights: Weights,
+    places: Places | None = None,
+    near: Callable[..., Vectors] = squares,
 ) -> Iterator[Bounds]:
-    """Bounds of d² between `query` (d,) and the rows of `vectors` (n, d) at `places`, all rows if None."""
+    """Bounds of d² between `query` (d,) and the rows of `vectors` (n, d) at `places`, all rows if None.
+
+    `near` computes d², as exactly as `squares`.
+    """
     error = np.float32((len(query) + 8) * UNIT)
     for rows in _blocks(len(vectors) if places is None else len(places), 4 * BLOCK):
         where = np.arange(rows.start, rows.stop) if places is None else places[rows]
-        sums = squares(
+        sums = near(
             vectors[rows] if places is None else vectors, query, weights, None if places is None else where
         )
         slack = sums * error + TINY

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from index.distance import Ids, Places, Reals, Vectors, Weights, squares
+from index.distance import Ids, Places, Reals, Vectors, Weights
 
 Bitmap = NDArray[np.uint8]  # one bit per place, lowest bit first
 
@@ -74,17 +74,15 @@ class Lists:
         parts = self.total * weights.values
         return float(parts.sum() ** 2 / (parts @ parts)) if parts.any() else 0.0
 
-    def counts(self, bitmap: Bitmap) -> Ids:
-        """How many of the set bits fall into each list."""
-        before = np.concatenate([[0], np.cumsum(np.bitwise_count(bitmap), dtype=np.int64)])
-        byte, bit = self.offsets >> 3, (self.offsets & 7).astype(np.uint8)
-        partial = np.append(bitmap, np.uint8(0))[byte] & ((np.uint8(1) << bit) - np.uint8(1))
-        counts: Ids = np.diff(before[byte] + np.bitwise_count(partial))
-        return counts
-
     def remoteness(self, query: Vectors, weights: Weights) -> Vectors:
-        """Squared weighted distance of every list's mean."""
-        return squares(self.centroids, query, weights)
+        """Squared weighted distance of every list's mean, quickly."""
+        weighted: Vectors = weights.single * query
+        found: Vectors = self._squared @ weights.single - self.centroids @ (2 * weighted) + weighted @ query
+        return found
+
+    @cached_property
+    def _squared(self) -> Vectors:
+        return self.centroids**2
 
     def reach(self, query: Vectors, weights: Weights) -> Vectors:
         """No row of a list is nearer than this: the distance (n_lists,) of its box, rounded down."""
@@ -118,19 +116,25 @@ class Found:
 
 
 def visit(
-    order: Ids, first: int, more: int, k: int, keep: int, look: Callable[[Ids], Found]
+    rounds: Iterable[tuple[Ids, Places]],
+    look: Callable[[Ids, Places], Found],
+    remoteness: Vectors,
+    limit: float,
+    k: int,
+    keep: int,
 ) -> tuple[Found, int]:
-    """Look into lists in `order` until `k` rows are found and a whole further round changes none of them.
+    """Look into lists, round by round, until `k` rows are found, a whole further round changes none of them,
+    and the lists left are `limit` times farther away than the last of these rows.
 
-    Any fixed number of lists fails when the condition is correlated with the vectors. Returns the
-    best `keep` and how many lists were visited.
+    Any fixed number of lists fails when the condition is correlated with the vectors; rounds alone fail
+    where the query is far from all rows that pass. Returns the best `keep` and how many rows were visited.
     """
-    best, seen = look(order[:first]), min(first, len(order))
-    while seen < len(order):
-        joined = best.joined(look(order[seen : seen + more]), keep)
-        seen = min(seen + more, len(order))
+    best, visited = Found(np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)), 0
+    for numbers, places in rounds:
+        joined = best.joined(look(numbers, places), keep)
+        visited += len(places)
         settled = len(best.places) >= k and np.array_equal(joined.places[:k], best.places[:k])
         best = joined
-        if settled:
+        if settled and remoteness[numbers[-1]] > limit**2 * best.squares[k - 1]:
             break
-    return best, seen
+    return best, visited

@@ -134,9 +134,10 @@ def different(rows: ArrayLike) -> Ids:
 
 def merged(parts: Sequence[Found], k: int | None, exclude: int | None) -> Matches:
     """One answer from those of the parts, without `exclude`."""
-    rows = np.concatenate([part.rows for part in parts])
-    distance = np.concatenate([part.distance for part in parts])
+    rows, distance = parts[0].rows, parts[0].distance
     if len(parts) > 1:
+        rows = np.concatenate([part.rows for part in parts])
+        distance = np.concatenate([part.distance for part in parts])
         order = np.lexsort((np.concatenate([part.ranks for part in parts]), distance))
         rows, distance = rows[order], distance[order]
     if exclude is not None:

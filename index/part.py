@@ -26,14 +26,15 @@ from index.distance import (
     squares,
 )
 from index.lists import Bitmap, Found, Lists, visit
+from index.nearest import different
+from index.passing import Mask, Passing
 from index.strategy import EXACT, Conditions, Limits, Plan, Strategy, choose
 
+SPARSE = 0.25  # of the rows of visited lists pass: they are compared one by one, not by their codes
 SPARE = 4  # rows fetched beyond k, since the compressed copies may swap neighbours
 NOWHERE: Ids = np.empty(0, dtype=np.int64)
 WRITTEN = 65_536  # rows written at a time
 ARRAYS = ("rows", "vectors", "did_rank", "position")
-
-Mask = NDArray[np.bool_]
 
 
 class Codes(Protocol):
@@ -43,43 +44,14 @@ class Codes(Protocol):
     def metric(self) -> Weights:
         """That metric."""
 
-    def nearest(self, queries: Vectors, n_lists: int, k: int, bitmap: Bitmap | None) -> tuple[Ids, Ids]:
+    def nearest(self, queries: Vectors, n_lists: int, k: int) -> tuple[Ids, Ids]:
         """Places (m, k) of the nearest rows in the `n_lists` nearest lists (m, n_lists); −1 for none."""
 
     def search(self, query: Vectors, lists: Ids, k: int, bitmap: Bitmap | None) -> tuple[Vectors, Ids]:
         """Approximate d² and places (k,) of the nearest rows in `lists`; place −1 for none."""
 
-
-class Passing:
-    """Which places may be found: a mask, or some different places; every one where both are None."""
-
-    def __init__(self, n_rows: int, mask: Mask | None = None, places: Places | None = None) -> None:
-        self.n_rows, self._mask, self._places = n_rows, mask, places
-
-    @cached_property
-    def mask(self) -> Mask | None:
-        if self._places is None:
-            return self._mask
-        mask = np.zeros(self.n_rows, dtype=np.bool_)
-        mask[self._places] = True
-        return mask
-
-    @cached_property
-    def places(self) -> Places | None:
-        return self._places if self._mask is None else np.flatnonzero(self._mask)
-
-    @cached_property
-    def count(self) -> int:
-        if self._places is not None:
-            return len(self._places)
-        return self.n_rows if self._mask is None else int(np.count_nonzero(self._mask))
-
-    @cached_property
-    def bitmap(self) -> Bitmap | None:
-        return None if self.mask is None else np.packbits(self.mask, bitorder="little")
-
-    def keep(self, places: Ids) -> Ids:
-        return places if self.mask is None else places[self.mask[places]]
+    def squares(self, vectors: Vectors, query: Vectors, weights: Weights, places: Ids) -> Vectors:
+        """d² (n,) of the rows of `vectors` at `places`, as quick as `index.distance.squares` and as exact."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,29 +112,57 @@ class Part:
         return int(self.rows.min()) if len(self) else 0
 
     @cached_property
+    def last_row(self) -> int:
+        return self.first_row + len(self.position) - 1
+
+    @cached_property
+    def _findable(self) -> Mask | None:
+        """By row number (last row + 1,), which rows have a vector and are not removed; None: all of them."""
+        if self.live is None and self.first_row == 0 and len(self.position) == len(self):
+            return None
+        mask = np.zeros(self.last_row + 1, dtype=np.bool_)
+        mask[self.rows if self.live is None else self.rows[self.live]] = True
+        return mask
+
+    @cached_property
     def everything(self) -> Passing:
-        return Passing(len(self), self.live)
+        return Passing(self.rows, by_row=None if self.live is None else self._findable)
+
+    def place_of(self, row: int) -> int | None:
+        """The place of a row that has a vector here and is not removed."""
+        if not self.first_row <= row <= self.last_row:
+            return None
+        place = int(self.position[row - self.first_row])
+        return place if place >= 0 and (self.live is None or self.live[place]) else None
 
     def places_of(self, rows: Ids) -> Places:
         """Places of those `rows` that have a vector here."""
-        offsets = rows - self.first_row
-        if len(offsets) and (offsets.min() < 0 or offsets.max() >= len(self.position)):
-            offsets = offsets[(offsets >= 0) & (offsets < len(self.position))]
-        places = self.position[offsets]
-        return places[places >= 0] if len(places) and places.min() < 0 else places
+        offsets = self._within(rows) - self.first_row
+        places = self.position[offsets[offsets >= 0]]
+        return places[places >= 0]
+
+    def _within(self, rows: Ids) -> Ids:
+        """Those of `rows` up to the last of this part; a negative number is a huge unsigned one."""
+        if not len(rows) or int(rows.view(np.uint64).max()) <= self.last_row:
+            return rows
+        return rows[(rows >= 0) & (rows <= self.last_row)]
 
     def passing(self, rows: Ids | None) -> Passing:
-        """The places of the live ones among different `rows`, all if None."""
+        """Those of `rows` (in any order, repeated or not) that are here and not removed; all if None."""
         if rows is None:
             return self.everything
+        if len(rows) <= self.limits.subset_rows:
+            return self._few(different(rows))
+        mask = np.zeros(self.last_row + 1, dtype=np.bool_)
+        mask[self._within(rows)] = True
+        if self._findable is not None:
+            mask &= self._findable
+        passing = Passing(self.rows, by_row=mask)
+        return passing if passing.count > self.limits.subset_rows else self._few(np.flatnonzero(mask))
+
+    def _few(self, rows: Ids) -> Passing:
         places = self.places_of(rows)
-        if len(places) <= self.limits.subset_rows:
-            return Passing(len(self), places=places if self.live is None else places[self.live[places]])
-        mask = np.zeros(len(self), dtype=np.bool_)
-        mask[places] = True
-        if self.live is not None:
-            mask &= self.live
-        return Passing(len(self), mask)
+        return Passing(self.rows, places if self.live is None else places[self.live[places]])
 
     def search(self, query: Vectors, k: int, weights: Weights, passing: Passing, exact: bool) -> Hits:
         """The `k` nearest of the rows that pass."""
@@ -175,7 +175,7 @@ class Part:
             case Strategy.SUBSET | Strategy.SCAN:
                 places, visited = self._scan(query[None], k, weights, passing)[0], passing.count
             case Strategy.LISTS:
-                places, visited = self._plain(query[None], k, passing)[0]
+                places, visited = self._plain(query[None], k)[0]
             case Strategy.COUNTED_LISTS | Strategy.WEIGHTED_LISTS:
                 places, visited = self._visited(query, k, weights, passing, strategy)
             case Strategy.CERTIFIED:
@@ -190,7 +190,7 @@ class Part:
         passing = self.everything
         strategy = choose(self._conditions(k, weights, passing, exact), self.limits)
         if strategy is Strategy.LISTS:
-            found = self._plain(queries, k, passing)
+            found = self._plain(queries, k)
         elif strategy in (Strategy.SCAN, Strategy.SUBSET, Strategy.COLUMNS):
             found = [(places, len(self)) for places in self._scan(queries, k, weights, passing)]
         else:
@@ -244,14 +244,15 @@ class Part:
             return k_nearest(batch_bounds(self.vectors, queries, weights, places), k, len(queries))
         if columns and self.columns is not None:
             return k_nearest(column_bounds(self.columns, queries[0], weights, places), k)
-        return k_nearest(row_bounds(self.vectors, queries[0], weights, places), k)
+        near = squares if self.codes is None or places is None else self.codes.squares
+        return k_nearest(row_bounds(self.vectors, queries[0], weights, places, near), k)
 
-    def _plain(self, queries: Vectors, k: int, passing: Passing) -> list[tuple[Ids, int]]:
+    def _plain(self, queries: Vectors, k: int) -> list[tuple[Ids, int]]:
         """The nearest lists of each query, as many as the wanted recall needs."""
         lists, codes = self._listed
         wanted = int(np.ceil(self.limits.rows_per_match * k * len(lists) / len(self)))
-        n_lists = min(len(lists), max(self.limits.lists_first, wanted))
-        places, near = codes.nearest(queries, n_lists, k + SPARE, passing.bitmap)
+        n_lists = min(len(lists), max(self.limits.lists_plain + k // 10, wanted))
+        places, near = codes.nearest(queries, n_lists, k + SPARE)
         visited = lists.sizes[near].sum(axis=1).tolist()
         return [(row[row >= 0], count) for row, count in zip(places, visited, strict=True)]
 
@@ -260,32 +261,29 @@ class Part:
     ) -> tuple[Ids, int]:
         """Lists with passing rows by the distance of their means, until a round changes nothing."""
         lists, codes = self._listed
-        counts = lists.sizes if passing.bitmap is None else lists.counts(passing.bitmap)
-        filled = np.flatnonzero(counts)
-        order = filled[np.argsort(lists.remoteness(query, weights)[filled], kind="stable")]
-        seen = np.cumsum(counts[order])
-        wanted = max(self.limits.rows_first, self.limits.rows_per_match * k)
-        first = max(self.limits.lists_first, int(np.searchsorted(seen, wanted)) + 1)
-        keep = k + SPARE
+        weighted = strategy is Strategy.WEIGHTED_LISTS
+        metric = weights if weighted else codes.metric
+        remoteness = lists.remoteness(query, metric)
+        order = np.argsort(remoteness, kind="stable")
+        wanted, keep = max(self.limits.rows_first, self.limits.rows_per_match * k), k + SPARE
 
-        def look_into_codes(numbers: Ids) -> Found:
-            squares, places = codes.search(query, numbers, keep, passing.bitmap)
-            full = places >= 0
-            return Found(places[full], squares[full])
+        def look(numbers: Ids, places: Places) -> Found:
+            if weighted or len(places) < SPARSE * lists.sizes[numbers].sum():
+                return self._nearest_in(places, query, metric, keep, codes)
+            near, found = codes.search(query, numbers, keep, passing.bitmap(places))
+            full = found >= 0
+            return Found(found[full], near[full])
 
-        def look_into_vectors(numbers: Ids) -> Found:
-            return self._nearest_in(passing.keep(lists.places(numbers)), query, weights, keep)
-
-        if strategy is Strategy.COUNTED_LISTS:
-            best, n_lists = visit(order, first, first, k, keep, look_into_codes)
-        else:
+        first = more = self.limits.lists_first
+        if weighted:
             few = lists.effective(weights) < self.limits.few_latents
-            more = self.limits.lists_few_latents if few else self.limits.lists_first
-            best, n_lists = visit(order, max(first, more), more, k, keep, look_into_vectors)
-        return best.places, int(seen[n_lists - 1])
+            first, more = self.limits.weighted_few if few else self.limits.weighted
+        rounds = passing.rounds(lists, order, first, more, wanted)
+        best, visited = visit(rounds, look, remoteness, self.limits.farther, k, keep)
+        return best.places, visited
 
-    def _nearest_in(self, places: Ids, query: Vectors, weights: Weights, keep: int) -> Found:
-        near = squares(self.vectors, query, weights, places)
+    def _nearest_in(self, places: Places, query: Vectors, weights: Weights, keep: int, codes: Codes) -> Found:
+        near = codes.squares(self.vectors, query, weights, places)
         if len(places) > keep:
             least = np.argpartition(near, keep)[:keep]
             places, near = places[least], near[least]

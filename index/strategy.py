@@ -30,15 +30,18 @@ class Limits:
     """Where one way becomes cheaper or surer than another; measured by tests/benchmarks/search.py."""
 
     subset_rows: int = 10_000  # so many rows are compared one by one; smaller sets have no lists
-    column_share: float = 0.25  # of the latents carry weight: their columns are scanned
+    column_share: float = 0.25  # of the latents carry weight: scanned where lists tell little
     explained: float = 0.88  # of the weighted variance lies between lists: their means are a good guide
     explained_few: float = 0.975  # the same where only `few` latents share that variance
     few: float = 4.5
     large_k: float = 0.02  # of the passing rows are wanted: all are compared
+    lists_plain: int = 23  # visited without a condition, and one more for ten rows wanted
     lists_first: int = 32  # visited before the first look at the answer, and per further round
     rows_first: int = 1000  # passing rows seen before it, and at least
     rows_per_match: int = 20  # of them for each row wanted
-    lists_few_latents: int = 64  # the same, and per further round, where few latents share the variance
+    farther: float = 1.5  # than the last row found are the means of lists that are left unseen
+    weighted: tuple[int, int] = (32, 16)  # lists before that look and per round, by other weights
+    weighted_few: tuple[int, int] = (64, 32)  # the same where few latents share the variance
     few_latents: float = 16.0
 
 
@@ -79,9 +82,7 @@ def choose(asked: Conditions, limits: Limits) -> Strategy:
     if asked.default_metric:
         lists = Strategy.LISTS if asked.n_pass == asked.n_rows else Strategy.COUNTED_LISTS
         return Strategy.CERTIFIED if asked.exact else lists
-    if asked.kept <= limits.column_share:
-        return Strategy.COLUMNS
     wanted = limits.explained_few if asked.effective < limits.few else limits.explained
-    if asked.exact or asked.explained < wanted:
-        return Strategy.CERTIFIED
-    return Strategy.WEIGHTED_LISTS
+    if not asked.exact and asked.explained >= wanted:
+        return Strategy.WEIGHTED_LISTS
+    return Strategy.COLUMNS if asked.kept <= limits.column_share else Strategy.CERTIFIED

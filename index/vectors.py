@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
 import faiss
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
-from index.distance import LARGEST, Ids, Reals, Vectors, Weights, distances
+from index.distance import LARGEST, Ids, Reals, Vectors, Weights, distances, squares
 from index.lists import Bitmap
 from index.nearest import (
     Found,
     Matches,
     check_k,
     check_radius,
-    different,
     merged,
     point_of,
     points_of,
@@ -53,36 +54,59 @@ class FaissCodes:
         offsets *= self.metric.scale
         return offsets
 
-    def nearest(self, queries: Vectors, n_lists: int, k: int, bitmap: Bitmap | None) -> tuple[Ids, Ids]:
-        points = self.coordinates(queries)
-        lists: Ids = self._quantizer.search(points, n_lists)[1]
-        return self._search(points, lists, k, bitmap)[1], lists
+    def nearest(self, queries: Vectors, n_lists: int, k: int) -> tuple[Ids, Ids]:
+        points, shape = self.coordinates(queries), (len(queries), n_lists)
+        remoteness, lists = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.int64)
+        self._quantizer.search_c(
+            len(points),
+            *(faiss.swig_ptr(points), n_lists, faiss.swig_ptr(remoteness), faiss.swig_ptr(lists)),
+        )
+        return self._search(points, lists, k, _parameters(n_lists))[1], lists
 
     def search(self, query: Vectors, lists: Ids, k: int, bitmap: Bitmap | None) -> tuple[Vectors, Ids]:
-        squares, places = self._search(self.coordinates(query[None]), lists[None], k, bitmap)
-        return squares[0], places[0]
+        selector = None if bitmap is None else faiss.IDSelectorBitmap(bitmap)  # type: ignore[call-arg, arg-type]
+        how = faiss.SearchParametersIVF(sel=selector, nprobe=len(lists))  # type: ignore[call-arg]
+        near, places = self._search(self.coordinates(query[None]), lists[None], k, how)
+        return near[0], places[0]
 
-    def _search(self, points: Vectors, lists: Ids, k: int, bitmap: Bitmap | None) -> tuple[Vectors, Ids]:
-        """The wrapper's `search_preassigned` takes no selector, the method beneath it does."""
+    def squares(self, vectors: Vectors, query: Vectors, weights: Weights, places: Ids) -> Vectors:
+        if not weights.uniform:
+            return squares(vectors, query, weights, places)
+        result, places = np.empty(len(places), dtype=np.float32), np.ascontiguousarray(places)
+        query, vectors = np.ascontiguousarray(query), np.ascontiguousarray(vectors)
+        faiss.fvec_L2sqr_by_idx(  # type: ignore[attr-defined]
+            *(faiss.swig_ptr(result), faiss.swig_ptr(query), faiss.swig_ptr(vectors)),
+            *(faiss.swig_ptr(places), len(query), 1, len(places)),
+        )
+        result *= weights.single[0]
+        return result
+
+    def _search(self, points: Vectors, lists: Ids, k: int, how: Any) -> tuple[Vectors, Ids]:
+        """The wrapper's `search_preassigned` takes no parameters, the method beneath it does."""
         n = len(points)
         points, lists = np.ascontiguousarray(points), np.ascontiguousarray(lists)
         remoteness = np.zeros(lists.shape, dtype=np.float32)
-        squares, places = np.empty((n, k), dtype=np.float32), np.empty((n, k), dtype=np.int64)
-        selector = None if bitmap is None else faiss.IDSelectorBitmap(bitmap)  # type: ignore[call-arg, arg-type]
+        near, places = np.empty((n, k), dtype=np.float32), np.empty((n, k), dtype=np.int64)
         self.index.search_preassigned_c(
             n,
             *(faiss.swig_ptr(points), k, faiss.swig_ptr(lists), faiss.swig_ptr(remoteness)),
-            *(faiss.swig_ptr(squares), faiss.swig_ptr(places), False),
-            faiss.SearchParametersIVF(sel=selector, nprobe=lists.shape[1]),  # type: ignore[call-arg]
+            *(faiss.swig_ptr(near), faiss.swig_ptr(places), False, how),
         )
-        return squares, places
+        return near, places
+
+
+@lru_cache(maxsize=64)
+def _parameters(n_lists: int) -> Any:
+    return faiss.SearchParametersIVF(nprobe=n_lists)  # type: ignore[call-arg]
 
 
 class VectorSet:
     """A directory of vectors opened for search, with the segments appended to it since it was built."""
 
-    def __init__(self, parts: Sequence[Part]) -> None:
-        self._parts = tuple(parts)
+    def __init__(
+        self, parts: Sequence[Part], dids_of: Callable[[Ids], pa.ChunkedArray] | None = None
+    ) -> None:
+        self._parts, self._dids_of = tuple(parts), dids_of
         self.dimension = int(parts[0].vectors.shape[1])
 
     def __len__(self) -> int:
@@ -126,11 +150,14 @@ class VectorSet:
         directory: Path,
         segments: Sequence[Path] = (),
         removed: ArrayLike | None = None,
+        dids_of: Callable[[Ids], pa.ChunkedArray] | None = None,
         *,
         limits: Limits = Limits(),  # noqa: B008 — frozen
     ) -> VectorSet:
         """Map the set and its appended `segments` (sets of other rows); `removed` rows are never found.
 
+        `dids_of` gives the identifiers by which rows of equal distance in several parts are ordered; without
+        it their `did_rank` is taken, which must then order the rows of all parts.
         Files that are missing, cut short or do not belong together raise ValueError with their directory.
         """
         gone = np.empty(0, dtype=np.int64) if removed is None else np.asarray(removed, dtype=np.int64)
@@ -140,14 +167,14 @@ class VectorSet:
             for earlier in parts:
                 _check_segment(path, part, earlier)
             parts.append(part)
-        return cls(parts)
+        return cls(parts, dids_of)
 
     def vector(self, row: int) -> Vectors | None:
         """The vector (d,) of a row; None where the row has no embedding."""
         for part in self._parts:
-            places = part.passing(np.array([row])).places
-            if places is not None and len(places):
-                return np.array(part.vectors[places[0]])
+            place = part.place_of(row)
+            if place is not None:
+                return np.array(part.vectors[place])
         return None
 
     def search(
@@ -166,7 +193,7 @@ class VectorSet:
         """
         point, metric = point_of(query, self.dimension), Weights.of(weights, self.dimension)
         check_k(k)
-        rows = None if among is None else different(among)
+        rows = None if among is None else np.asarray(among, dtype=np.int64)
         hits = [
             part.search(point, k + (exclude is not None), metric, part.passing(rows), exact)
             for part in self._parts
@@ -203,7 +230,7 @@ class VectorSet:
         """All rows with distance ≤ `radius`, nearest first; always exact."""
         check_radius(radius)
         point, metric = point_of(query, self.dimension), Weights.of(weights, self.dimension)
-        rows = None if among is None else different(among)
+        rows = None if among is None else np.asarray(among, dtype=np.int64)
         hits = [part.within(point, radius, metric, part.passing(rows)) for part in self._parts]
         return self._merged(hits, None, exclude)
 
@@ -229,9 +256,13 @@ class VectorSet:
 
     def _merged(self, hits: Sequence[Hits], k: int | None, exclude: int | None) -> Matches:
         """One answer from those of the parts."""
+        rows = [part.rows[h.places] for part, h in zip(self._parts, hits, strict=True)]
+        ranks = [part.did_rank[h.places] for part, h in zip(self._parts, hits, strict=True)]
+        if len(hits) > 1 and self._dids_of is not None:
+            by_did = pc.rank(self._dids_of(np.concatenate(rows)), tiebreaker="first").to_numpy()
+            ranks = np.split(by_did, np.cumsum([len(one) for one in rows])[:-1])
         found = [
-            Found(part.rows[h.places], part.did_rank[h.places], h.distance, h.plan)
-            for part, h in zip(self._parts, hits, strict=True)
+            Found(mine, rank, h.distance, h.plan) for mine, rank, h in zip(rows, ranks, hits, strict=True)
         ]
         return merged(found, k, exclude)
 

@@ -1,0 +1,106 @@
+"""Which rows of a part may be found, and the rounds in which lists that hold some of them are visited."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from index.distance import Ids, Places
+from index.lists import Bitmap, Lists
+
+Mask = NDArray[np.bool_]
+
+
+class Passing:
+    """Few rows are known by their places, many by a mask over row numbers; every row where both are None.
+
+    The mask is asked list by list: under a wide condition most lists are never visited.
+    """
+
+    def __init__(self, rows: Ids, places: Places | None = None, by_row: Mask | None = None) -> None:
+        """`rows` (n,) is the row number at every place; `places` are different; `by_row` (last row + 1,)."""
+        self._rows, self._few, self._by_row = rows, places, by_row
+
+    @cached_property
+    def places(self) -> Places | None:
+        return self._few if self._by_row is None else np.flatnonzero(self._by_row[self._rows])
+
+    @cached_property
+    def count(self) -> int:
+        if self._few is not None:
+            return len(self._few)
+        return len(self._rows) if self._by_row is None else int(np.count_nonzero(self._by_row))
+
+    @property
+    def everything(self) -> bool:
+        return self._few is None and self._by_row is None
+
+    def passed(self, places: Places) -> Mask | None:
+        """Which of some places pass, under a condition that is a mask; None where every one does."""
+        return None if self._by_row is None else self._by_row[self._rows[places]]
+
+    def keep(self, places: Places) -> Places:
+        passed = self.passed(places)
+        return places if passed is None else places[passed]
+
+    def rounds(
+        self, lists: Lists, order: Ids, first: int, more: int, n_rows: int
+    ) -> Iterator[tuple[Ids, Places]]:
+        """The lists with a passing row, in `order`, and these rows: at least `first` lists with `n_rows`
+        rows, then, for every `first` of them, `more` lists at a time, with as large a share of `n_rows`."""
+        pending, n_lists = _Pending(self, lists, order), first
+        while pending.more():
+            numbers, places = pending.taken(n_lists, n_rows)
+            yield numbers, places
+            if n_lists == first:
+                n_lists, n_rows = max(more, len(numbers) * more // first), n_rows * more // first
+
+    def bitmap(self, places: Places) -> Bitmap | None:
+        """One bit per place of the part, set for `places`; None where every row passes."""
+        if self.everything:
+            return None
+        mask = np.zeros(len(self._rows), dtype=np.bool_)
+        mask[places] = True
+        return np.packbits(mask, bitorder="little")
+
+
+class _Pending:
+    """Lists counted ahead of their visit, more of them each time: far away most may be empty."""
+
+    def __init__(self, passing: Passing, lists: Lists, order: Ids) -> None:
+        self._passing, self._lists, self._order = passing, lists, order
+        self._seen, self._step = 0, 32
+        self._numbers = self._counts = np.empty(0, dtype=np.int64)
+        self._places: Places = np.empty(0, dtype=np.int64)
+
+    def more(self) -> bool:
+        while not len(self._numbers) and self._seen < len(self._order):
+            self._count()
+        return len(self._numbers) > 0
+
+    def taken(self, n_lists: int, n_rows: int) -> tuple[Ids, Places]:
+        while self._seen < len(self._order) and (len(self._numbers) < n_lists or len(self._places) < n_rows):
+            self._count()
+        enough = int(np.searchsorted(np.cumsum(self._counts), n_rows)) + 1
+        stop = max(n_lists, enough)
+        numbers, counts = self._numbers[:stop], self._counts[:stop]
+        n_taken = int(counts.sum())
+        places = self._places[:n_taken]
+        self._numbers, self._counts = self._numbers[stop:], self._counts[stop:]
+        self._places = self._places[n_taken:]
+        return numbers, places
+
+    def _count(self) -> None:
+        numbers = self._order[self._seen : self._seen + self._step]
+        self._seen += self._step
+        self._step *= 2
+        sizes, places = self._lists.sizes[numbers], self._lists.places(numbers)
+        passed = self._passing.passed(places)
+        if passed is not None:  # no list is empty, so that each has a sum of its own
+            places, sizes = places[passed], np.add.reduceat(passed, np.cumsum(sizes) - sizes, dtype=np.int64)
+        self._numbers = np.concatenate([self._numbers, numbers[sizes > 0]])
+        self._counts = np.concatenate([self._counts, sizes[sizes > 0]])
+        self._places = np.concatenate([self._places, places])

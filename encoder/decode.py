@@ -29,9 +29,11 @@ class Decoder:
         """Coefficients (N, K) expected of vectors (N, n_latent)."""
         return np.asarray(self.usual + ((vectors - self.centre) / self.spread) @ self.joint)
 
-    def along(self, latent: int, steps: Float64) -> Float64:
-        """Coefficients (S, K) where one latent lies `steps` (S,) of its spreads from the mean."""
-        return np.asarray(self.usual + steps[:, None] * self.single[latent])
+    def along(self, latent: int, steps: Float64, vector: Float32 | None = None) -> Float64:
+        """Coefficients (S, K) where one latent lies `steps` (S,) of its spreads from a vector (n_latent,),
+        else from the mean; the other latents follow as they do among the training spectra."""
+        start = self.usual if vector is None else self.coefficients(vector[None])[0]
+        return np.asarray(start + steps[:, None] * self.single[latent])
 
     def arrays(self) -> dict[str, NDArray[np.generic]]:
         """All that this decoder is, to be kept in one .npz."""

@@ -93,13 +93,22 @@ class Encoder:
         """Flux over continuum (N, P) on `self.grid`, at rest, that goes with vectors (N, n_latent)."""
         return decode.flux_of(self.front, self.decoder.coefficients(vectors))
 
-    def traverse(self, latent: str, steps: Sequence[float]) -> Float32:
-        """Flux over continuum (S, P), at rest, as one latent goes `steps` (S,) of its spreads from the mean.
+    def traverse(self, latent: str, steps: Sequence[float], vector: Float32 | None = None) -> Float32:
+        """Flux over continuum (S, P), at rest, as one latent goes `steps` (S,) of its spreads from a vector
+        (n_latent,), else from the mean; the others follow. Raises KeyError for an unknown latent."""
+        far = np.asarray(steps, dtype=np.float64)
+        return decode.flux_of(self.front, self.decoder.along(self.place(latent), far, vector))
 
-        The other latents follow as they do among the training spectra. Raises KeyError for an unknown latent.
-        """
-        at = {one.name: number for number, one in enumerate(self.recipe.latents)}[latent]
-        return decode.flux_of(self.front, self.decoder.along(at, np.asarray(steps, dtype=np.float64)))
+    def along(self, latent: str, steps: Sequence[float], vector: Float32 | None = None) -> Float64:
+        """Where `traverse` goes: the latent's values (S,), those of a label node in the label's unit."""
+        at = self.place(latent)
+        start = self.decoder.centre[at] if vector is None else float(vector[at])
+        values = start + np.asarray(steps, dtype=np.float64) * self.decoder.spread[at]
+        return physical(self.recipe.latents[at].label or "", values)
+
+    def place(self, latent: str) -> int:
+        """Of a latent in the vector; KeyError where the model has none of this name."""
+        return {one.name: number for number, one in enumerate(self.recipe.latents)}[latent]
 
     def _labels(
         self, vectors: Float32, residual: Float64, known: Bool

@@ -23,6 +23,7 @@ from service.jobs import Jobs
 from service.parsers import Parsers
 from service.protocols import (
     datalink,
+    derived,
     encode,
     examples,
     moc,
@@ -59,6 +60,7 @@ ROUTES: list[BaseRoute] = [
     *datalink.routes,
     *soda.routes,
     *products.routes,
+    *derived.routes,
     *encode.routes,
     *oai.routes,
     *moc.routes,

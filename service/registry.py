@@ -19,7 +19,15 @@ from registry_metadata.resources import Archive, Dates, Holding, Parameter, Reco
 from registry_metadata.tables import schemas
 from service.coverage import ALL, mocs, spans
 from service.formats.votable import InputParam
-from service.protocols.descriptors import DATALINK, SODA, identifier, similar_params, soda_params
+from service.protocols.descriptors import (
+    DATALINK,
+    SODA,
+    SODA_ASYNC,
+    SODA_ID,
+    identifier,
+    similar_params,
+    soda_params,
+)
 from service.protocols.ssa_metadata import inputs
 from service.protocols.vosi import declared_keys, document, schema_element, tap_facts
 from service.state import RegistryRecord, State
@@ -149,9 +157,11 @@ def capabilities(config: Config, base_url: str, release: OpenRelease) -> list[El
     ssa = [parameter(one) for one in inputs(release, limits)]
     sources = sorted({one.data_source for one in config.collections})
     tap = [table_access(tap_facts(base_url, limits)), *vosi_capabilities(f"{base_url}/tap")]
+    cutting = soda_params(identifier(ucd=SODA_ID))
     others = {
         DATALINK: ("/datalink/links", [identifier()]),
-        SODA: ("/soda/sync", [identifier(), *soda_params()]),
+        SODA: ("/soda/sync", cutting),
+        SODA_ASYNC: ("/soda/async", cutting),
         config.registry.similarity_uri: ("/similar_to", [identifier(), *similar_params(release)]),
     }
     return [

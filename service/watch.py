@@ -82,7 +82,7 @@ class Metrics:
 ENDPOINTS = frozenset(
     {
         "tap", "ssa", "scs", "datalink", "soda", "similar_to", "encode", "spectra", "oai", "health",
-        "metrics", "rdf", "static",
+        "derived", "metrics", "rdf", "static",
     }
 )  # fmt: skip
 

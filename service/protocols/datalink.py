@@ -14,14 +14,26 @@ from starlette.routing import BaseRoute, Route
 from encoder.collection import NO_READER
 from encoder.spectrum import Facts
 from index.release import OpenRelease
+from index.rows import exposure_limits
 from registry_metadata.columns import Column
 from service.errors import ServiceFault, UsageFault
 from service.formats.lines import write_lines
 from service.formats.spectrum import CSV, FITS, VOTABLE
 from service.formats.stream import Info, Rows
 from service.formats.votable import InputParam, ServiceDescriptor, error_document, escape
+from service.protocols import derived
 from service.protocols.dali import Interval, MediaType, Params, request_params
-from service.protocols.descriptors import DATALINK, DATALINK_TYPE, SODA, identifier, similar, soda_params
+from service.protocols.derived import covers
+from service.protocols.descriptors import (
+    DATALINK,
+    DATALINK_TYPE,
+    SODA,
+    SODA_ID,
+    cutouts,
+    identifier,
+    similar,
+    soda_params,
+)
 from service.protocols.products import ORIGINAL, product_url
 from service.protocols.ready import described
 from service.respond import Document, respond
@@ -87,7 +99,8 @@ def find_links(release: OpenRelease, ids: Sequence[str], base_url: str, uri: str
     known = dict(zip(held, described(release, held), strict=True))
     links: list[Link] = []
     services: list[ServiceDescriptor] = []
-    similar_too = False
+    similar_too = derived_too = False
+    models = derived.decoding(release).values()
     for number, (did, row) in enumerate(zip(ids, rows, strict=False), 1):
         if row is None:
             links.append(unknown(did))
@@ -97,9 +110,16 @@ def find_links(release: OpenRelease, ids: Sequence[str], base_url: str, uri: str
             links += [absent(did), *similar_links(did, facts.publisher_did, base_url, uri)]
             similar_too = True
             continue
-        band = low, high
-        services.append(cutout_service(facts.publisher_did, band, base_url, f"cutout_{number}"))
-        links += spectrum_links(facts, did, base_url, services[-1].id, uri)
+        services.append(cutout_service(facts, (low, high), base_url, f"cutout_{number}"))
+        links += spectrum_links(facts, did, base_url, services[-1].id)
+        if any(covers(model, (low, high)) for model in models):
+            derived_too = True
+            links += derived_links(did, facts.publisher_did, base_url)
+        links += similar_links(did, facts.publisher_did, base_url, uri)
+    if services:  # no row names the jobs: Aladin Lite and TOPCAT would call them like a simple service
+        services.append(cutouts(base_url, "ID"))
+    if derived_too:
+        services += derived.services(base_url, "ID", release)
     if services or similar_too:
         services.append(similar(base_url, "ID", release))
     return Links(tuple(links), tuple(services), cut=len(ids) > MAX_IDS)
@@ -125,8 +145,8 @@ def absent(did: str) -> Link:
     )
 
 
-def spectrum_links(facts: Facts, did: str, base_url: str, cutout: str, uri: str) -> Iterator[Link]:
-    """`#this` in every format, VOTable first; preview; cutout; likeness last. `did` is the client's word."""
+def spectrum_links(facts: Facts, did: str, base_url: str, cutout: str) -> Iterator[Link]:
+    """`#this` in every format, VOTable first; preview; cutout. `did` is the client's word."""
     known = facts.publisher_did
     yield _file(did, known, base_url, ".vot", "VOTable, vacuum wavelengths")
     yield _file(did, known, base_url, ".fits", "FITS table, vacuum wavelengths")
@@ -149,7 +169,26 @@ def spectrum_links(facts: Facts, did: str, base_url: str, cutout: str, uri: str)
         content_qualifier="#spectrum",
         local_semantics="cutout",
     )
-    yield from similar_links(did, known, base_url, uri)
+
+
+def derived_links(did: str, known: str, base_url: str) -> Iterator[Link]:
+    """What a model makes of the spectrum: as a file, and as services with their parameters."""
+    words = "The spectrum as a model sees it, and what it does not see"
+    for kind, text, url, service in (
+        ("reconstruction", words, derived.reconstruction_url(base_url, known), None),
+        ("reconstruct", f"{words}: model and format as you like", None, "reconstruction"),
+        ("traversal", "How the spectrum would change along a latent or label of a model", None, "traversal"),
+    ):
+        yield Link(
+            did,
+            "#derivation",
+            text,
+            VOTABLE,
+            url,
+            service,
+            content_qualifier="#spectrum",
+            local_semantics=kind,
+        )
 
 
 def similar_links(did: str, known: str, base_url: str, uri: str) -> Iterator[Link]:
@@ -192,15 +231,17 @@ def _original(did: str, facts: Facts, base_url: str) -> Link:
 # --- descriptors ---
 
 
-def cutout_service(did: str, band: Interval, base_url: str, id_: str) -> ServiceDescriptor:
-    """SODA for one spectrum, with the wavelengths that it covers (SODA 1.0, 4.2)."""
+def cutout_service(facts: Facts, band: Interval, base_url: str, id_: str) -> ServiceDescriptor:
+    """SODA for one spectrum, with the wavelengths and times that it covers (SODA 1.0, 4.2)."""
+    start, stop = exposure_limits(facts)
+    time = None if start is None or stop is None else (start, stop)
     return ServiceDescriptor(
         id=id_,
         name=id_.replace("_", " ").capitalize(),  # names are unique in a document
         description="Part of the spectrum, in another format or normalised",
         access_url=f"{base_url}/soda/sync",
         standard_id=SODA,
-        params=(identifier(value=did), *soda_params(repr(band[0]), repr(band[1]))),
+        params=soda_params(identifier(value=facts.publisher_did, ucd=SODA_ID), band, time),
     )
 
 

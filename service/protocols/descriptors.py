@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from index.release import OpenRelease
 from registry_metadata.columns import Column
 from service.formats.spectrum import CSV, FITS, VOTABLE
 from service.formats.votable import InputParam, ServiceDescriptor
+from service.protocols.dali import Interval
 
 DATALINK = "ivo://ivoa.net/std/DataLink#links-1.1"
 SODA = "ivo://ivoa.net/std/SODA#sync-1.0"
 SODA_ASYNC = "ivo://ivoa.net/std/SODA#async-1.0"
+SODA_ID = "meta.ref.url;meta.curation"  # UCD of its parameter ID (SODA 1.0, 3.5)
 DATALINK_TYPE = "application/x-votable+xml;content=datalink"
 MAX_NEIGHBOURS = 1000
 DEFAULT_NEIGHBOURS = 20
@@ -47,7 +50,18 @@ def cutout(base_url: str, ref: str, id_: str = "cutout") -> ServiceDescriptor:
         description="Part of a spectrum, in another format or normalised",
         access_url=f"{base_url}/soda/sync",
         standard_id=SODA,
-        params=(identifier(ref), *soda_params()),
+        params=soda_params(identifier(ref, ucd=SODA_ID)),
+    )
+
+
+def cutouts(base_url: str, ref: str) -> ServiceDescriptor:
+    """The same as jobs, for many spectra and parts at once."""
+    return replace(
+        cutout(base_url, ref, "cutouts"),
+        name="Cutouts as a job",
+        description="Parts of many spectra: a UWS job, with a result for each combination of values",
+        access_url=f"{base_url}/soda/async",
+        standard_id=SODA_ASYNC,
     )
 
 
@@ -64,14 +78,10 @@ def links(base_url: str, ref: str, id_: str = "links") -> ServiceDescriptor:
     )
 
 
-def identifier(ref: str | None = None, value: str = "") -> InputParam:
+def identifier(ref: str | None = None, value: str = "", ucd: str = "meta.id;meta.main") -> InputParam:
     """The PARAM named ID: taken from a column, or fixed."""
     return InputParam(
-        "ID",
-        value=value,
-        ref=ref,
-        ucd="meta.id;meta.main",
-        description="Publisher's identifier of the spectrum",
+        "ID", value=value, ref=ref, ucd=ucd, description="Publisher's identifier of the spectrum"
     )
 
 
@@ -121,42 +131,84 @@ def spaces(release: OpenRelease) -> tuple[str, ...]:
     return (*first, *(f"{model.name}:{preset}" for model in models for preset in model.recipe.presets))
 
 
-def soda_params(low: str | None = None, high: str | None = None) -> tuple[InputParam, ...]:
-    """Parameters of the SODA service, by name, UCD and unit (SODA 1.0, 3.5)."""
-    return (
-        InputParam(
-            "BAND",
-            "double",
-            "2",
-            unit="m",
-            ucd="em.wl;stat.interval",
-            xtype="interval",
-            description="Wavelengths in vacuum to keep",
-            minimum=low,
-            maximum=high,
-        ),
-        InputParam(
-            "FLUXCALIB",
-            ucd="phot.calib",
-            utype="ssa:Char.FluxAxis.Calibration",
-            description="RELATIVE divides the flux by its median",
-            options=("RELATIVE",),
-        ),
-        InputParam(
-            "REDSHIFT",  # text: pyvo stumbles over an empty number
-            ucd="src.redshift",
-            description="Moves the spectrum to the rest frame: wavelengths are divided by 1 + REDSHIFT",
-        ),
-        InputParam(
-            "SPECRP",
-            ucd="spect.resolution",
-            description="Smooths the spectrum to this resolving power, which is below its own",
-        ),
-        InputParam(
-            "FORMAT",
-            ucd="meta.code.mime",
-            utype="ssa:Access.Format",
-            description="Media type of the answer; VOTable if left empty",
-            options=(VOTABLE, FITS, CSV),
-        ),
-    )
+def soda_params(
+    did: InputParam, band: Interval | None = None, time: Interval | None = None
+) -> tuple[InputParam, ...]:
+    """Parameters of the SODA service, by name, UCD and unit (SODA 1.0, 3.5), with the limits of the spectrum
+    where it is one: wavelengths in metres, MJD."""
+    return did, *limited(BAND, band), *limited(TIME, time), *OTHERS
+
+
+def limited(param: InputParam, limits: Interval | None) -> tuple[InputParam]:
+    if limits is None:
+        return (param,)
+    return (replace(param, minimum=repr(limits[0]), maximum=repr(limits[1])),)
+
+
+BAND = InputParam(
+    "BAND",
+    "double",
+    "2",
+    unit="m",
+    ucd="em.wl;stat.interval",
+    xtype="interval",
+    description="Wavelengths in vacuum to keep",
+)
+TIME = InputParam(
+    "TIME",
+    "double",
+    "2",
+    unit="d",
+    ucd="time.interval;obs.exposure",
+    xtype="interval",
+    description="MJD (UTC): the spectrum, if it was exposed then",
+)
+OTHERS = (
+    InputParam(
+        "CIRCLE",
+        "double",
+        "3",
+        unit="deg",
+        ucd="pos.outline;obs",
+        xtype="circle",
+        description="ICRS: the spectrum, if it was taken in this circle",
+    ),
+    InputParam(
+        "POLYGON",
+        "double",
+        "*",
+        unit="deg",
+        ucd="pos.outline;obs",
+        xtype="polygon",
+        description="ICRS: the spectrum, if it was taken in this polygon",
+    ),
+    InputParam(
+        "POS",
+        ucd="pos.outline;obs",
+        description="The same as a word and numbers: CIRCLE, POLYGON, or RANGE west east south north",
+    ),
+    InputParam(
+        "FLUXCALIB",
+        ucd="phot.calib",
+        utype="ssa:Char.FluxAxis.Calibration",
+        description="RELATIVE divides the flux by its median",
+        options=("RELATIVE",),
+    ),
+    InputParam(
+        "REDSHIFT",  # text: pyvo stumbles over an empty number
+        ucd="src.redshift",
+        description="Moves the spectrum to the rest frame: wavelengths are divided by 1 + REDSHIFT",
+    ),
+    InputParam(
+        "SPECRP",
+        ucd="spect.resolution",
+        description="Smooths the spectrum to this resolving power, which is below its own",
+    ),
+    InputParam(
+        "FORMAT",
+        ucd="meta.code.mime",
+        utype="ssa:Access.Format",
+        description="Media type of the answer; VOTable if left empty",
+        options=(VOTABLE, FITS, CSV),
+    ),
+)

@@ -78,6 +78,18 @@ def test_pyvo_calls_the_similar_service_from_a_link(live, found, placed):
     assert list(table["distance"]) == sorted(table["distance"])
 
 
+def test_pyvo_asks_what_a_model_makes_of_a_spectrum(live, placed):
+    links = DatalinkResults.from_result_url(f"{live}/datalink/links?{urlencode({'ID': placed[0]})}")
+    file, form, walk = links.bysemantics("#derivation", include_narrower=False)
+    for seen in (urlopen(file.access_url), form.process(MODEL="optical")):
+        table = Table.read(io.BytesIO(seen.read()), format="votable")
+        assert table.colnames == ["wavelength", "flux", "error", "observed", "residual"]
+    steps = Table.read(
+        io.BytesIO(walk.process(LATENT="teff", SIGMA=(-1, 1), STEPS=2).read()), format="votable"
+    )
+    assert steps.colnames == ["wavelength", "flux", "flux_1", "flux_2"]
+
+
 def test_pyvo_calls_the_similar_service_from_a_result(found, placed):
     adhoc = found.get_adhocservice_by_id("similar")
     assert {param.name for param in adhoc.groups[0].entries} >= {"ID", "TOP", "SPACE"}

@@ -136,6 +136,19 @@ def test_a_walk_along_a_latent_starts_from_the_mean_and_goes_straight(model: Pat
         encoder.traverse("z99", [0.0])
 
 
+def test_a_walk_from_a_spectrum_begins_at_what_is_seen_of_it(model: Path) -> None:
+    encoder = Encoder.open(model)
+    vectors = encoder.encode(PREPARED[:2]).vectors
+    one, other = (encoder.traverse("z00", [0.0, 1.0], vector) for vector in vectors)
+    np.testing.assert_allclose(np.stack([one[0], other[0]]), encoder.reconstruct(vectors), atol=1e-6)
+    np.testing.assert_allclose(one[1] - one[0], other[1] - other[0], atol=1e-6)
+    teff = encoder.along("z00", [-1.0, 0.0, 1.0], vectors[0])
+    assert teff[1] == pytest.approx(10 ** float(vectors[0][0]), rel=1e-5)
+    assert (np.diff(teff) > 0).all()
+    mean = 10 ** encoder.decoder.centre[0]
+    assert encoder.along("z00", [0.0])[0] == pytest.approx(mean)
+
+
 def test_equal_input_makes_equal_files(model: Path, tmp_path: Path) -> None:
     trained(tmp_path / "again", model.name)
     for name in ("encoder.onnx", "recipe.json", "report.json", "card.md"):

@@ -137,3 +137,61 @@ CREATE OR REPLACE AGGREGATE adql.vec_sums(float8[]) (sfunc = adql.vec_add, stype
 CREATE OR REPLACE AGGREGATE adql.vec_lows(float8[]) (sfunc = adql.vec_lower, stype = float8[]);
 CREATE OR REPLACE AGGREGATE adql.vec_highs(float8[]) (sfunc = adql.vec_higher, stype = float8[]);
 CREATE OR REPLACE AGGREGATE adql.vec_counts(float8[]) (sfunc = adql.vec_counted, stype = bigint[]);
+
+-- Regions on the sky, in degrees, as in duckdb_functions.sql
+CREATE OR REPLACE FUNCTION adql.sky_chord(a float8, d float8, b float8, e float8) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT sin(radians(d - e) / 2) ^ 2 + cos(radians(d)) * cos(radians(e)) * sin(radians(a - b) / 2) ^ 2 $$;
+CREATE OR REPLACE FUNCTION adql.sky_side(a float8, d float8, b float8, e float8, p float8, q float8) RETURNS float8
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT sin(radians(q)) * cos(radians(d)) * cos(radians(e)) * sin(radians(b - a))
+               + sin(radians(d)) * cos(radians(e)) * cos(radians(q)) * sin(radians(p - b))
+               + sin(radians(e)) * cos(radians(q)) * cos(radians(d)) * sin(radians(a - p)) $$;
+CREATE OR REPLACE FUNCTION adql.ring_edges(r float8[]) RETURNS TABLE (a float8, d float8, b float8, e float8, turn float8)
+    LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT s.a, s.d, s.b, s.e, adql.fmod(s.b - s.a + 1260, 360) - 180
+          FROM (SELECT r[2 * i - 1] AS a, r[2 * i] AS d, r[(2 * i) % cardinality(r) + 1] AS b, r[(2 * i + 1) % cardinality(r) + 1] AS e
+                FROM generate_series(1, cardinality(r) / 2) AS i) AS s $$;
+CREATE OR REPLACE FUNCTION adql.ring_strip(d float8, e float8, turn float8) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
+    AS $$ SELECT 2 * atan2(tan(radians(turn) / 2) * (tan(radians(d) / 2) + tan(radians(e) / 2)),
+                           1 + tan(radians(d) / 2) * tan(radians(e) / 2)) $$;
+CREATE OR REPLACE FUNCTION adql.ring_holds(ring float8[], p float8, q float8) RETURNS boolean LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$ SELECT count(*) FILTER (WHERE turn * adql.sky_side(a, d, b, e, p, q) < 0
+              AND ((turn > 0 AND adql.fmod(p - a + 720, 360) < turn)
+                   OR (turn BETWEEN -179.9999999999 AND 0 AND adql.fmod(p - b + 720, 360) < -turn))) % 2
+          = CASE WHEN abs(sum(turn)) > 180 AND sum(turn) * sum(adql.ring_strip(d, e, turn)) >= 0 THEN 0 ELSE 1 END
+          FROM adql.ring_edges(ring) $$;
+CREATE OR REPLACE FUNCTION adql.ring_distance(ring float8[], p float8, q float8) RETURNS float8 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$ SELECT degrees(min(CASE WHEN h > 0 AND g + h - k >= 2 * g * h AND k + h - g >= 2 * k * h
+              THEN asin(least(1, abs(v) / (2 * sqrt(h * (1 - h))))) ELSE 2 * asin(sqrt(least(1, g, k))) END))
+          FROM (SELECT adql.sky_chord(a, d, b, e) AS h, adql.sky_chord(a, d, p, q) AS g, adql.sky_chord(b, e, p, q) AS k,
+                       adql.sky_side(a, d, b, e, p, q) AS v FROM adql.ring_edges(ring)) AS s $$;
+CREATE OR REPLACE FUNCTION adql.ring_reach(ring float8[], p float8, q float8) RETURNS float8 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$ SELECT degrees(2 * asin(sqrt(least(1, max(adql.sky_chord(a, d, p, q)))))) FROM adql.ring_edges(ring) $$;
+CREATE OR REPLACE FUNCTION adql.ring_area(ring float8[]) RETURNS float8 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$ SELECT degrees(1) ^ 2 * CASE WHEN abs(turn) < 180 THEN least(abs(strips), 4 * pi() - abs(strips)) ELSE 2 * pi() - abs(strips) END
+          FROM (SELECT sum(turn) AS turn, sum(adql.ring_strip(d, e, turn)) AS strips FROM adql.ring_edges(ring)) AS s $$;
+CREATE OR REPLACE FUNCTION adql.ring_centroid(ring float8[]) RETURNS float8[] LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$ SELECT ARRAY[adql.fmod(ring[1] + degrees(atan2(east, out)) + 720, 360), degrees(atan2(up, pg_catalog.sqrt(east ^ 2 + out ^ 2)))]
+          FROM (SELECT f * mx AS east, f * (mz * cos(radians(ring[2])) - my * sin(radians(ring[2]))) AS out,
+                       f * (my * cos(radians(ring[2])) + mz * sin(radians(ring[2]))) AS up
+                FROM (SELECT *, CASE WHEN mx * sx + my * sy + mz * sz < 0 THEN -1 ELSE 1 END AS f
+                      FROM (SELECT sum(f * (y * w - z * v)) AS mx, sum(f * (z * u - x * w)) AS my, sum(f * (x * v - y * u)) AS mz,
+                                   sum(x) AS sx, sum(y) AS sy, sum(z) AS sz
+                            FROM (SELECT *, CASE WHEN h > 0 THEN asin(sqrt(least(1, h))) / sqrt(h * (1 - h)) ELSE 0 END AS f
+                                  FROM (SELECT cos(radians(d)) * sin(radians(a - ring[1])) AS x, cos(radians(e)) * sin(radians(b - ring[1])) AS u,
+                                          sin(radians(d - ring[2])) + 2 * cos(radians(d)) * sin(radians(ring[2])) * sin(radians(a - ring[1]) / 2) ^ 2 AS y,
+                                          sin(radians(e - ring[2])) + 2 * cos(radians(e)) * sin(radians(ring[2])) * sin(radians(b - ring[1]) / 2) ^ 2 AS v,
+                                          1 - 2 * adql.sky_chord(a, d, ring[1], ring[2]) AS z, 1 - 2 * adql.sky_chord(b, e, ring[1], ring[2]) AS w,
+                                          adql.sky_chord(a, d, b, e) AS h
+                                        FROM adql.ring_edges(ring)) AS q) AS s) AS m) AS n) AS c $$;
+CREATE OR REPLACE FUNCTION adql.rings_crossed(one float8[], other float8[]) RETURNS bigint LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$ SELECT count(*) FROM (
+              SELECT adql.sky_side(x.a, x.d, x.b, x.e, y.a, y.d) AS h, adql.sky_side(x.a, x.d, x.b, x.e, y.b, y.e) AS i,
+                     adql.sky_side(y.a, y.d, y.b, y.e, x.a, x.d) AS j, adql.sky_side(y.a, y.d, y.b, y.e, x.b, x.e) AS k
+              FROM adql.ring_edges(one) AS x, adql.ring_edges(other) AS y) AS s
+          WHERE h * i < 0 AND j * k < 0 AND h * k > 0 $$;
+CREATE OR REPLACE FUNCTION adql.rings_meet(one float8[], other float8[]) RETURNS boolean LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$ SELECT EXISTS (SELECT 1 FROM adql.ring_edges(one) WHERE adql.ring_holds(other, a, d))
+              OR EXISTS (SELECT 1 FROM adql.ring_edges(other) WHERE adql.ring_holds(one, a, d)) OR adql.rings_crossed(one, other) > 0 $$;
+CREATE OR REPLACE FUNCTION adql.ring_within(inside float8[], outside float8[]) RETURNS boolean LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$ SELECT bool_and(adql.ring_holds(outside, a, d)) AND adql.rings_crossed(inside, outside) = 0 FROM adql.ring_edges(inside) $$;

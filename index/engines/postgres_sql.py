@@ -26,7 +26,7 @@ ALIKE = frozenset(
     (
         "abs", "atan", "atan2", "avg", "ceil", "coalesce", "cos", "count", "degrees", "floor",
         "greatest", "least", "left", "lower", "max", "min", "pi", "radians", "random", "replace",
-        "rpad", "sin", "string_agg", "tan", "unnest", "upper",
+        "rpad", "sin", "split_part", "string_agg", "tan", "unnest", "upper",
     )
 )  # fmt: skip
 FUNCTIONS = files("index.engines").joinpath("postgres_functions.sql").read_text("utf-8")
@@ -36,6 +36,9 @@ POSITIONS = (("ra", "dec"), ("s_ra", "s_dec"))  # columns with an index of the s
 WIDEST = 45.0  # degrees; wider cones are no smaller with an index
 MARGIN = 1e-6
 OTHER_NAMES = {"pow": "power", "list": "array_agg", "string_split": "string_to_array"}
+AGGREGATES = frozenset(("avg", "count", "list", "max", "min", "string_agg", "sum")).union(
+    re.findall(r"AGGREGATE adql\.(\w+)", FUNCTIONS)
+)
 
 
 class _Reader(DuckDB):
@@ -157,6 +160,8 @@ class _Rewriter:
 
     def element(self, node: Any) -> Any:
         """Subscripts are calls, so that none is shifted on the way; the reader counts literals from 0."""
+        if node.this.meta.get("named"):
+            return node.this
         place = node.expressions[0]
         if isinstance(place, exp.Slice):
             return ours("slice", node.this, place.this, place.expression)
@@ -218,7 +223,21 @@ class _Rewriter:
 
     def transformed(self, node: Any) -> Any:
         values, change = node.expressions
+        if isinstance(values, exp.Array) and len(values.expressions) == 1 and is_first(node.parent):
+            return self.named(values, change)
         return self.listed(values, change, change.this, None)
+
+    def named(self, values: Any, function: Any) -> exp.Expr:
+        """list_transform([value], lambda name: expression)[1]: a name for a value, which is computed once."""
+        for call in list(values.find_all(exp.Anonymous)):
+            if call.name in AGGREGATES and not call.find(exp.Column):
+                call.replace(of_its_query(call))
+        (value,) = values.expressions
+        inner = exp.select(exp.alias_(value, function.expressions[0].copy(), copy=False), copy=False)
+        source = inner.offset(0, copy=False).subquery(self.alias(), copy=False)
+        found = exp.select(function.this, copy=False).from_(source, copy=False).subquery(copy=False)
+        found.meta["named"] = True
+        return found
 
     def filtered(self, node: Any) -> Any:
         values, condition = node.expressions
@@ -286,6 +305,19 @@ def is_ours(node: Any) -> bool:
     if isinstance(node, exp.Cast) and isinstance(node.this, exp.Literal) and not node.this.is_string:
         node = node.this
     return isinstance(node, exp.Literal) and not node.is_string and float(node.name) != 0
+
+
+def of_its_query(aggregate: Any) -> exp.Expr:
+    """An aggregate without columns would belong to the innermost query; this one names a row of its own."""
+    row = exp.column(aggregate.find_ancestor(exp.Select).args["from_"].this.alias)
+    always = exp.Is(this=exp.paren(row.is_(exp.Null())), expression=exp.Null()).not_()
+    return exp.Filter(this=aggregate.copy(), expression=exp.Where(this=always))
+
+
+def is_first(node: Any) -> bool:
+    """Whether it is the first element of what it stands for; the reader counts literals from 0."""
+    place = node.expressions[0] if isinstance(node, exp.Bracket) else None
+    return isinstance(place, exp.Literal) and place.name == "0"
 
 
 def in_domain(name: str, argument: Any) -> bool:

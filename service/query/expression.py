@@ -19,14 +19,18 @@ from service.query.scope import Field, Scope, qualifiers
 from service.query.similarity import Similarity
 from service.query.units import product, quotient
 from service.query.value import (
+    DECIMAL,
     INTEGERS,
+    MOMENT,
     UNKNOWN,
     Shape,
     Value,
     described,
     number,
     plain,
+    read,
     text_type,
+    whole,
     wider,
 )
 from service.query.zones import attach
@@ -225,16 +229,22 @@ class Expressions:
             raise fault(node, f"{value.kind} cannot be cast to {kind.sql()}")
         datatype, sql_type = target
         if sql_type == "TIMESTAMP":
-            sql = f"replace(CAST(CAST({value.sql} AS TIMESTAMP) AS VARCHAR), ' ', 'T')"
+            if not (value.text or value.null):
+                raise fault(
+                    node, f"{value.kind} cannot be cast to {kind.sql()}; expected text: 2014-03-28T18:38:06"
+                )
+            sql = f"replace(CAST({read(value.sql, MOMENT, 'TIMESTAMP')} AS VARCHAR), ' ', 'T')"
             return Value(sql, described("char", arraysize="*", xtype="timestamp"))
         if datatype in INTEGERS and value.column.datatype in ("float", "double"):
             return Value(f"CAST(trunc({value.sql}) AS {sql_type})", plain(value.column, datatype=datatype))
         if datatype == "char":
             return self.cast_text(node, value, kind)
-        words = (
-            plain(value.column, datatype=datatype, arraysize=None) if value.numeric else described(datatype)
+        if value.text and not value.null:
+            found = whole(value.sql) if datatype in INTEGERS else read(value.sql, DECIMAL, "DOUBLE")
+            return Value(f"CAST({found} AS {sql_type})", described(datatype))
+        return Value(
+            f"CAST({value.sql} AS {sql_type})", plain(value.column, datatype=datatype, arraysize=None)
         )
-        return Value(f"CAST({value.sql} AS {sql_type})", words)
 
     def cast_text(self, node: Any, value: Value, kind: Any) -> Value:
         sql, datatype = f"CAST({value.sql} AS VARCHAR)", text_type(value.column)
@@ -476,11 +486,14 @@ CONDITIONS: Mapping[type[exp.Expr], Callable[[Expressions, Any], str]] = {
 
 
 def shape_of_column(field: Field) -> Shape | None:
-    """The region that a column holds. ObsCore's `adql:REGION` is text: in our tables a circle in STC-S."""
+    """The region that a column holds. ObsCore's `adql:REGION` is text: in our tables a circle in STC-S,
+    around the columns s_ra and s_dec, which are indexed."""
     xtype = field.column.xtype
     if xtype in ("point", "circle", "polygon"):
         return column_shape(field.sql, xtype)
-    if xtype != "adql:REGION" or field.source is None or field.source.table is None:
+    if xtype != "adql:REGION" or not field.column.std:
         return None
-    words = (f"CAST(split_part({field.sql}, ' ', {place}) AS DOUBLE)" for place in (3, 4, 5))
-    return Shape("circle", tuple(map(number, words)))
+    source = field.source.fields if field.source is not None and field.source.table is not None else ()
+    named = {each.name: Value(each.sql, each.column, field=each) for each in source}
+    words = [number(f"CAST(split_part({field.sql}, ' ', {place}) AS DOUBLE)") for place in (3, 4, 5)]
+    return Shape("circle", (named.get("s_ra", words[0]), named.get("s_dec", words[1]), words[2]))

@@ -22,10 +22,13 @@ def shape_value(kind: str, parts: Sequence[Value]) -> Value:
     """The region as a value: an array as DALI has it, NULL where a number is."""
     known = " AND ".join(f"{part.sql} IS NOT NULL" for part in parts)
     numbers = ", ".join(f"CAST({part.sql} AS DOUBLE)" for part in parts)
-    sql = f"CASE WHEN {known} THEN [{numbers}] END"
-    ucd = "pos.eq" if kind == "point" else "pos.outline"
-    column = described("double", arraysize=XTYPES[kind], xtype=kind, unit="deg", ucd=ucd)
-    return Value(sql, column, shape=Shape(kind, tuple(parts)))
+    return region_value(f"CASE WHEN {known} THEN [{numbers}] END", Shape(kind, tuple(parts)))
+
+
+def region_value(sql: str, shape: Shape) -> Value:
+    ucd = "pos.eq" if shape.kind == "point" else "pos.outline"
+    column = described("double", arraysize=XTYPES[shape.kind], xtype=shape.kind, unit="deg", ucd=ucd)
+    return Value(sql, column, shape=shape)
 
 
 def column_shape(sql: str, kind: str) -> Shape:
@@ -215,14 +218,13 @@ def inside(call: Call, inner: Shape, outer: Shape) -> str:
             far = separation(inner.parts[:2], outer.parts[:2])
             return f"({far} + {inner.parts[2].sql} <= {outer.parts[2].sql})"
         case "circle", "polygon":
-            centre = Shape("point", inner.parts[:2])
-            clear = f"{edge_distance(call, centre, outer)} >= {inner.parts[2].sql}"
-            return f"({in_polygon(call, centre, outer)} AND {clear})"
+            clear = f"ring_distance({ring(outer)}, {pair(inner)}) >= {inner.parts[2].sql}"
+            return f"({in_polygon(call, Shape('point', inner.parts[:2]), outer)} AND {clear})"
         case "polygon", "circle":
-            corners = vertices(call, inner)
-            points = [near(call.bind, [*corner, *outer.parts[:2]], outer.parts[2]) for corner in corners]
-            return "(" + " AND ".join(points) + ")"
-    return polygon_in_polygon(call, inner, outer)
+            return f"(ring_reach({ring(inner)}, {pair(outer)}) <= {outer.parts[2].sql})"
+        case "polygon", "polygon":
+            return f"ring_within({ring(inner)}, {ring(outer)})"
+    return inside(call, inner, Shape("circle", (*outer.parts, number("0.0"))))  # in a point
 
 
 def intersects(call: Call) -> Value:
@@ -236,70 +238,52 @@ def intersects(call: Call) -> Value:
         radius = number(f"({one.parts[2].sql} + {other.parts[2].sql})")
         return truth(near(call.bind, [*one.parts[:2], *other.parts[:2]], radius))
     if one.kind == "circle":
-        centre = Shape("point", one.parts[:2])
-        touches = f"{edge_distance(call, centre, other)} <= {one.parts[2].sql}"
-        return truth(f"({in_polygon(call, centre, other)} OR {touches})")
-    first, second = constant_polygon(call, one), constant_polygon(call, other)
-    return truth(f"({call.bind(int(sphere.overlap(first, second)))} = 1)")
+        touches = f"ring_distance({ring(other)}, {pair(one)}) <= {one.parts[2].sql}"
+        within = in_polygon(call, Shape("point", one.parts[:2]), other)
+        return truth(f"({beside(call, one, other)}({within} OR {touches}))")
+    return truth(f"rings_meet({ring(one)}, {ring(other)})")
 
 
-def constant_polygon(call: Call, shape: Shape) -> sphere.Polygon:
-    numbers = shape.constant
-    if numbers is None or len(numbers) < 6:
-        raise call.fault(
-            f"{call.name} takes polygons of literal numbers; this one is a column or an expression"
-        )
-    return sphere.Polygon(numbers)
+def beside(call: Call, circle: Shape, polygon: Shape) -> str:
+    """The beginning of a condition that a circle touches a polygon: of one with literal numbers the band of
+    declinations goes first."""
+    if polygon.constant is None:
+        return ""
+    low, high = (call.bind(edge) for edge in sphere.Polygon(polygon.constant).band())
+    dec, radius = circle.parts[1].sql, circle.parts[2].sql
+    return f"{dec} >= {low} - {radius} - {MARGIN!r} AND {dec} <= {high} + {radius} + {MARGIN!r} AND "
 
 
-def vertices(call: Call, shape: Shape) -> list[tuple[Value, Value]]:
-    if len(shape.parts) < 6:
-        raise call.fault(f"{call.name} takes polygons written as such; this one is a column")
-    return list(zip(shape.parts[::2], shape.parts[1::2], strict=True))
+def pair(shape: Shape) -> str:
+    """The position of a point or circle as two arguments."""
+    return ", ".join(f"CAST({part.sql} AS DOUBLE)" for part in shape.parts[:2])
+
+
+def ring(shape: Shape) -> str:
+    """The numbers of a polygon as an array."""
+    if len(shape.parts) == 1:
+        return shape.parts[0].sql
+    return f"[{', '.join(f'CAST({part.sql} AS DOUBLE)' for part in shape.parts)}]"
 
 
 def in_polygon(call: Call, point: Shape, polygon: Shape) -> str:
-    """Even-odd rule along the point's meridian to the north pole; the smaller side of the ring is inside."""
-    ring = constant_polygon(call, polygon)
+    """As ring_holds, and quicker where all numbers are literals: the edges are found here, and the band of
+    declinations goes first."""
+    if polygon.constant is None:
+        return f"ring_holds({ring(polygon)}, {pair(point)})"
+    known = sphere.Polygon(polygon.constant)
     ra, dec = (f"radians({part.sql})" for part in point.parts)
     crossings = [
         f"CAST((fmod({point.parts[0].sql} - {call.bind(edge.west)} + 720.0, 360.0) < {call.bind(edge.width)}"
         " AND "
         f"{call.bind(edge.x)} * cos({dec}) * cos({ra}) + {call.bind(edge.y)} * cos({dec}) * sin({ra})"
         f" + {call.bind(edge.z)} * sin({dec}) < 0) AS INTEGER)"
-        for edge in ring.edges()
+        for edge in known.edges()
     ]
-    parity = "1" if not ring.north_pole_inside else "0"
-    low, high = ring.band()
+    parity = "1" if not known.north_pole_inside else "0"
+    low, high = known.band()
     within = f"{point.parts[1].sql} BETWEEN {call.bind(low - MARGIN)} AND {call.bind(high + MARGIN)}"
     return f"({within} AND ({' + '.join(crossings) or '0'}) % 2 = {parity})"
-
-
-def edge_distance(call: Call, point: Shape, polygon: Shape) -> str:
-    """Degrees from a point to the nearest edge of a literal polygon."""
-    ring = constant_polygon(call, polygon)
-    ra, dec = (f"radians({part.sql})" for part in point.parts)
-    x, y, z = f"(cos({dec}) * cos({ra}))", f"(cos({dec}) * sin({ra}))", f"sin({dec})"
-
-    def dot(vector: sphere.Vector) -> str:
-        a, b, c = (call.bind(float(component)) for component in vector)
-        return f"({a} * {x} + {b} * {y} + {c} * {z})"
-
-    arcs = []
-    for start, stop, pole, before, after in ring.arcs():
-        ends = f"least(acos({clipped(dot(start))}), acos({clipped(dot(stop))}))"
-        beside = f"({dot(before)} >= 0 AND {dot(after)} >= 0)"
-        arcs.append(f"CASE WHEN {beside} THEN abs(asin({clipped(dot(pole))})) ELSE {ends} END")
-    return f"degrees(least({', '.join(arcs)}))"
-
-
-def clipped(sine: str) -> str:
-    return f"greatest(-1.0, least(1.0, {sine}))"
-
-
-def polygon_in_polygon(call: Call, inner: Shape, outer: Shape) -> str:
-    first, second = constant_polygon(call, inner), constant_polygon(call, outer)
-    return f"({call.bind(int(sphere.within(first, second)))} = 1)"
 
 
 def area(call: Call) -> Value:
@@ -311,13 +295,13 @@ def area(call: Call) -> Value:
     if shape.kind == "circle":
         factor = 2 * math.pi * (180 / math.pi) ** 2
         return number(f"({factor!r} * (1.0 - cos(radians({shape.parts[2].sql}))))", **column)
-    return number(call.bind(constant_polygon(call, shape).area), **column)
+    return number(f"ring_area({ring(shape)})", **column)
 
 
 def centroid(call: Call) -> Value:
     shape = shape_of(call, 0)
     if shape.kind == "polygon":
-        return constant_shape(call, "point", constant_polygon(call, shape).centroid)
+        return region_value(sql := f"ring_centroid({ring(shape)})", column_shape(sql, "point"))
     return shape_value("point", shape.parts[:2])
 
 

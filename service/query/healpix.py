@@ -6,7 +6,7 @@ import math
 
 from service.query.call import Call
 from service.query.geometry import shape_value
-from service.query.value import Value, described, number
+from service.query.value import Value, described, naming, number
 
 
 def healpix_index(call: Call) -> Value:
@@ -20,8 +20,8 @@ def healpix_index(call: Call) -> Value:
     else:
         ra, dec = call.number(1), call.number(2)
     known = f"CASE WHEN a IS NOT NULL AND d IS NOT NULL THEN {cell_of('a', 'd', order)} END"
-    inner = _for(f"CAST({dec.sql} AS DOUBLE)", "d", known)
-    cell = _for(f"CAST({ra.sql} AS DOUBLE)", "a", inner)
+    inner = naming(f"CAST({dec.sql} AS DOUBLE)", "d", known)
+    cell = naming(f"CAST({ra.sql} AS DOUBLE)", "a", inner)
     return Value(cell, described("long", ucd="pos.healpix"))
 
 
@@ -42,7 +42,7 @@ def healpix_center(call: Call) -> Value:
 def centre_of(cell: str, side: int) -> tuple[str, str]:
     """Right ascension and declination in degrees, from the ring r of the cell and its place along it."""
     pixels = side * side
-    known = _for(cell, "n", f"CASE WHEN n BETWEEN 0 AND {12 * pixels - 1} THEN n END")
+    known = naming(cell, "n", f"CASE WHEN n BETWEEN 0 AND {12 * pixels - 1} THEN n END")
     x, y = _gathered(f"(c % {pixels})"), _gathered(f"((c % {pixels}) >> 1)")
     ring = f"(c // {4 * pixels} + 2) * {side} - {x} - {y} - 1"
     reach = f"least(r, {4 * side} - r, {side})"  # of the ring, in cells along a quarter turn
@@ -53,13 +53,8 @@ def centre_of(cell: str, side: int) -> tuple[str, str]:
     )
     turn = f"2 * ((c // {pixels}) % 4) + CASE WHEN c // {4 * pixels} = 1 THEN 0 ELSE 1 END"
     ra = f"fmod(({turn} + CAST({x} - {y} AS DOUBLE) / {reach}) * 45.0 + 360.0, 360.0)"
-    found = (_for(known, "c", _for(ring, "r", place)) for place in (ra, dec))
+    found = (naming(known, "c", naming(ring, "r", place)) for place in (ra, dec))
     return next(found), next(found)
-
-
-def _for(value: str, name: str, expression: str) -> str:
-    """The expression with a name for a value that it uses several times."""
-    return f"list_transform([{value}], lambda {name}: {expression})[1]"
 
 
 def _gathered(number_sql: str) -> str:
@@ -74,7 +69,7 @@ def _gathered(number_sql: str) -> str:
     )
     found = number_sql
     for shift, mask in steps:
-        found = _for(found, "v", f"(v | (v >> {shift})) & {mask}")
+        found = naming(found, "v", f"(v | (v >> {shift})) & {mask}")
     return found
 
 

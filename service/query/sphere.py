@@ -1,9 +1,9 @@
-"""Polygons on the sky, of literal numbers: edges, area, centroid, relations."""
+"""Polygons of literal numbers: their edges and declinations, found before the engine is asked."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -67,17 +67,7 @@ class Polygon:
 
     @cached_property
     def north_pole_inside(self) -> bool:
-        return abs(self._winding) > 180 and self._side <= 2 * math.pi
-
-    @cached_property
-    def _side(self) -> float:
-        """Steradians of one side of the ring: that of the north pole where the ring goes round it."""
-        total = sum(self._strips())
-        return (
-            abs(total)
-            if abs(self._winding) < 180
-            else 2 * math.pi - math.copysign(total, total * self._winding)
-        )
+        return abs(self._winding) > 180 and sum(self._strips()) * self._winding >= 0
 
     def _strips(self) -> Iterator[float]:
         """Signed area between each edge and the equator, in steradians."""
@@ -86,23 +76,6 @@ class Polygon:
             turn = math.radians((ra2 - ra1 + 180) % 360 - 180)
             t1, t2 = math.tan(math.radians(dec1) / 2), math.tan(math.radians(dec2) / 2)
             yield 2 * math.atan2(math.tan(turn / 2) * (t1 + t2), 1 + t1 * t2)
-
-    @cached_property
-    def area(self) -> float:
-        """Square degrees of the inside."""
-        return min(self._side, 4 * math.pi - self._side) * (180 / math.pi) ** 2
-
-    @cached_property
-    def centroid(self) -> tuple[float, float]:
-        """The direction of the mean over the inside, in degrees."""
-        total = np.zeros(3)
-        for a, b in zip(self.vectors, [*self.vectors[1:], self.vectors[0]], strict=True):
-            normal = np.cross(a, b)
-            length = float(np.linalg.norm(normal))
-            if length > 0:
-                total += normal / length * math.atan2(length, float(a @ b))
-        x, y, z = total if total @ sum(self.vectors) >= 0 else -total
-        return math.degrees(math.atan2(y, x)) % 360, math.degrees(math.atan2(z, math.hypot(x, y)))
 
     def band(self) -> tuple[float, float]:
         """Least and greatest declination of the inside; an arc bulges beyond its ends."""
@@ -125,39 +98,3 @@ class Polygon:
             if length > 0:
                 pole = pole / length
                 yield start, stop, pole, np.cross(pole, start), np.cross(stop, pole)
-
-    def holds(self, point: Vector) -> bool:
-        ra, dec = math.degrees(math.atan2(point[1], point[0])), math.asin(max(-1.0, min(1.0, point[2])))
-        low, high = self.band()
-        if not low - 1e-9 <= math.degrees(dec) <= high + 1e-9:
-            return False
-        crossings = sum(
-            (ra - edge.west) % 360 < edge.width and float(np.array([edge.x, edge.y, edge.z]) @ point) < 0
-            for edge in self.edges()
-        )
-        return crossings % 2 == (0 if self.north_pole_inside else 1)
-
-
-def crossing(first: Polygon, second: Polygon) -> bool:
-    """Whether an edge of one cuts an edge of the other."""
-    return any(_cut(one, other) for one in first.arcs() for other in second.arcs())
-
-
-def _cut(one: Sequence[Vector], other: Sequence[Vector]) -> bool:
-    line = np.cross(one[2], other[2])
-    return any(
-        all(float(bound @ point) > 0 for bound in (one[3], one[4], other[3], other[4]))
-        for point in (line, -line)
-    )
-
-
-def overlap(first: Polygon, second: Polygon) -> bool:
-    return (
-        any(second.holds(v) for v in first.vectors)
-        or any(first.holds(v) for v in second.vectors)
-        or crossing(first, second)
-    )
-
-
-def within(inner: Polygon, outer: Polygon) -> bool:
-    return all(outer.holds(v) for v in inner.vectors) and not crossing(inner, outer)

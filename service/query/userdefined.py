@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from service.query.call import Call
 from service.query.healpix import healpix_center, healpix_index
 from service.query.units import spectral
-from service.query.value import Value, described, number, truth
+from service.query.value import MOMENT, Value, described, number, read, truth
 
 MJD_ZERO = "TIMESTAMP '1858-11-17 00:00:00'"
 
@@ -72,7 +72,7 @@ def histogram(call: Call) -> Value:
 
 
 def to_mjd(call: Call) -> Value:
-    moment = f"CAST({call.text(0).sql} AS TIMESTAMP)"
+    moment = read(call.text(0).sql, MOMENT, "TIMESTAMP")
     sql = f"(epoch_us({moment}) - epoch_us({MJD_ZERO})) / 86400000000.0"
     return number(f"({sql})", unit="d", ucd="time.epoch")
 

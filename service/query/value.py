@@ -111,6 +111,28 @@ def truth(condition: str) -> Value:
     return Value(f"CAST(({condition}) AS INTEGER)", INT, condition=condition)
 
 
+def naming(value: str, name: str, expression: str) -> str:
+    """The expression with a name for a value that it uses several times; the engine computes it once."""
+    return f"list_transform([{value}], lambda {name}: {expression})[1]"
+
+
+WHOLE = "^ *[-+]?[0-9]+ *$"
+DECIMAL = "^ *[-+]?([0-9]+[.]?[0-9]*|[.][0-9]+)([eE][-+]?[0-9]+)? *$"
+MOMENT = "^ *[0-9]{4}-[0-9]{2}-[0-9]{2}([ T][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]+)?)?)?Z? *$"
+
+
+def read(text: str, pattern: str, kind: str) -> str:
+    """A text that matches the pattern as a value of the engine; another one is an error of the data."""
+    cast = f"CAST({text} AS {kind}) ELSE CAST('? ' || {text} AS {kind})"
+    return f"CASE WHEN regexp_matches({text}, '{pattern}') THEN {cast} END"
+
+
+def whole(text: str) -> str:
+    """A text as BIGINT; fractions are cut off, as they are of numbers."""
+    fraction = f"CAST(trunc({read(text, DECIMAL, 'DOUBLE')}) AS BIGINT)"
+    return f"CASE WHEN regexp_matches({text}, '{WHOLE}') THEN CAST({text} AS BIGINT) ELSE {fraction} END"
+
+
 def wider(left: Column, right: Column) -> str:
     """The datatype that holds the numbers of both; at least int."""
     return max((left.datatype, right.datatype, "int"), key=lambda name: RANK[name])

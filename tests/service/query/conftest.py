@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,13 +25,31 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ]
 
 
-@pytest.fixture(scope="session", params=["duckdb", "pgvector", "q3c"])
-def archive(
+@pytest.fixture(scope="session")
+def archives(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[OpenRelease]:
-    """The same archive on the embedded engine and on two PostgreSQL servers."""
-    database = request.getfixturevalue(f"{request.param}_server") if request.param != "duckdb" else ""
-    root = tmp_path_factory.mktemp("query")
+) -> Iterator[Callable[[str], OpenRelease]]:
+    """The same archive by the name of its engine: embedded, or on one of two PostgreSQL servers."""
+    opened: dict[str, OpenRelease] = {}
+
+    def archive(engine: str) -> OpenRelease:
+        if engine not in opened:
+            database = request.getfixturevalue(f"{engine}_server") if engine != "duckdb" else ""
+            opened[engine] = archive_in(tmp_path_factory.mktemp("query"), database)
+        return opened[engine]
+
+    yield archive
+    for each in opened.values():
+        each.close()
+
+
+@pytest.fixture(scope="session", params=["duckdb", "pgvector", "q3c"])
+def archive(request: pytest.FixtureRequest, archives: Callable[[str], OpenRelease]) -> OpenRelease:
+    """That archive on each engine in turn."""
+    return archives(request.param)
+
+
+def archive_in(root: Path, database: str) -> OpenRelease:
     content = synthetic.content(root / "trained")
     optical, halpha = content.models
     coarse = replace(
@@ -39,6 +58,4 @@ def archive(
     content = replace(content, models=[optical, replace(halpha, embeddings=coarse)])
     releases = Releases(root / "releases", database)
     releases.publish(releases.write(content))
-    opened = OpenRelease.open(releases.current(), EngineLimits(database=database))
-    yield opened
-    opened.close()
+    return OpenRelease.open(releases.current(), EngineLimits(database=database))

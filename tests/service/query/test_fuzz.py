@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import random
 import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
 from index.release import OpenRelease
+from registry_metadata.columns import Column
 from registry_metadata.reserved import RESERVED
 from service.errors import TimeoutFault, UsageFault
 from service.query.functions import FUNCTIONS
-from tests.service.query.asking import ask
+from tests.service.query.asking import Asked, ask
 from tests.service.query.test_golden import pairs
 
 TOKEN = re.compile(r"'[^']*'|\"[^\"]*\"|[A-Za-z_]\w*|\d+\.?\d*|\s+|.")
-SEEDED, ALL = 400, 100_000
+SEEDED, ALL, PARTS = 400, 100_000, 10
+MAXREC, LIMIT = 50, 5.0
+CHANCE = re.compile(r"\b(TOP|OFFSET|RAND)\b", re.IGNORECASE)  # which rows, or what they hold
 LEAKS = re.compile(r"/home|\.py|Traceback|duckdb|\$\d|release\.|near\d|\bc\d\b|\bt\d\.", re.IGNORECASE)
 ODD = [
     "'",
@@ -61,28 +69,116 @@ def mutated(draw: random.Random, queries: list[str], words: list[str]) -> str:
     return "".join(tokens)
 
 
-def test_mutated_queries_are_answered_or_refused(archive: OpenRelease, pytestconfig: pytest.Config) -> None:
-    """The default is a seeded part, `--full` the whole campaign."""
-    draw = random.Random(20261121)
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a query: its answer, the words of a refusal, or neither at the limit of time."""
+
+    answer: Asked | None = None
+    refusal: str = ""
+
+    @property
+    def kind(self) -> str:
+        return "answered" if self.answer is not None else "refused" if self.refusal else "slow"
+
+
+def outcome(archive: OpenRelease, query: str) -> Outcome:
+    """All else than an answer and a refusal in plain words is a failure."""
+    try:
+        return Outcome(ask(archive, query, MAXREC, timeout=LIMIT))
+    except TimeoutFault:  # a product of large tables, ended at its limit
+        return Outcome()
+    except UsageFault as fault:
+        told = " ".join(str(fault).split())
+        leaks = [found for found in LEAKS.findall(told) if found not in " ".join(query.split())]
+        assert told, query
+        assert not leaks, (query, told)
+        return Outcome(refusal=told)
+
+
+def campaign(part: int, n: int) -> Iterator[str]:
+    draw = random.Random(20261121 + part)
     queries = [query for name in ("answers.txt",) * 6 + ("refusals.txt",) for query, _ in pairs(name)]
     words = sorted(
         {*RESERVED, *FUNCTIONS, "model", "latents", "doppel.models", "ssa_pubdid", "doppel.spectra"}
     )
-    answered = refused = slow = 0
-    for _ in range(ALL if pytestconfig.getoption("--full") else SEEDED):
-        query = mutated(draw, queries, words)
-        try:
-            ask(archive, query, 50, timeout=5.0)
-            answered += 1
-        except TimeoutFault:  # a product of large tables, ended at its limit
-            slow += 1
-        except UsageFault as fault:
-            refused += 1
-            told = " ".join(str(fault).split())
-            leaks = [found for found in LEAKS.findall(told) if found not in " ".join(query.split())]
-            assert told, query
-            assert not leaks, (query, told)
-    print(f"{answered} answered, {refused} refused, {slow} ended at their limit of time")
-    assert answered > 0
-    assert slow * 1000 < answered + refused
-    assert refused > answered
+    return (mutated(draw, queries, words) for _ in range(n))
+
+
+def size(pytestconfig: pytest.Config, part: int, seeded: int) -> int:
+    """How many queries of a part are asked: all of every part with `--full`, else `seeded` of the first."""
+    if pytestconfig.getoption("--full"):
+        return ALL // PARTS
+    if part:
+        pytest.skip("the first part stands for all; --full asks every one")
+    return seeded
+
+
+def contents(archive: OpenRelease) -> list[list[tuple[Any, ...]]]:
+    return [ask(archive, f"SELECT * FROM {table}").rows for table in ("doppel.models", "doppel.optical")]
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+def test_mutated_queries_are_answered_or_refused(
+    archives: Callable[[str], OpenRelease], pytestconfig: pytest.Config, part: int
+) -> None:
+    """On the embedded engine; nothing is written."""
+    archive = archives("duckdb")
+    before = contents(archive)
+    told = Counter(
+        outcome(archive, query).kind for query in campaign(part, size(pytestconfig, part, ALL // 10))
+    )
+    print(dict(told))
+    assert told["refused"] > told["answered"] > 0
+    assert told["slow"] * 1000 < told.total()
+    assert contents(archive) == before
+
+
+@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize("server", ["pgvector", "q3c"])
+def test_servers_answer_mutated_queries_as_the_embedded_engine(
+    archives: Callable[[str], OpenRelease], pytestconfig: pytest.Config, server: str, part: int
+) -> None:
+    """The same rows, or a refusal from both; where rows are cut or chance decides, as many rows."""
+    ours, theirs = archives("duckdb"), archives(server)
+    before = contents(theirs)
+    told: Counter[str] = Counter()
+    differing = []
+    for query in campaign(part, size(pytestconfig, part, SEEDED)):
+        one, other = outcome(ours, query), outcome(theirs, query)
+        told[other.kind] += 1
+        if "slow" in (one.kind, other.kind) or agree(query, one, other):
+            continue
+        differing.append((query, one, other))
+    print(dict(told), len(differing))
+    assert told["refused"] > told["answered"] > 0
+    assert told["slow"] * 1000 < told.total()
+    assert contents(theirs) == before
+    assert differing == []
+
+
+def agree(query: str, one: Outcome, other: Outcome) -> bool:
+    if one.answer is None or other.answer is None:
+        return one.kind == other.kind
+    if [described(column) for column in one.answer.columns] != [
+        described(column) for column in other.answer.columns
+    ]:
+        return False
+    if len(one.answer.rows) != len(other.answer.rows):
+        return False
+    if one.answer.overflow or CHANCE.search(query):
+        return True
+    found, wanted = (sorted(map(rounded, answer.rows), key=repr) for answer in (one.answer, other.answer))
+    return found == wanted
+
+
+def described(column: Column) -> tuple[str, str, str | None]:
+    return column.name, column.datatype, column.arraysize
+
+
+def rounded(value: Any) -> Any:
+    """Numbers to nine digits: sums differ in the last of them by the order of the rows."""
+    if isinstance(value, tuple | list):
+        return tuple(map(rounded, value))
+    if isinstance(value, float):
+        return float(f"{value:.9g}") + 0.0 if math.isfinite(value) else str(value)
+    return value

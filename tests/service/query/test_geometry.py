@@ -3,14 +3,19 @@
 
 from __future__ import annotations
 
+import itertools
+from typing import Any
+
 import astropy.units as u
 import numpy as np
+import pyarrow as pa
 import pytest
 from astropy.coordinates import SkyCoord
 from numpy.typing import NDArray
 
 from index.release import OpenRelease
-from service.query.sphere import Polygon
+from registry_metadata.columns import Column
+from service.query.run import Upload
 from tests.service.query.asking import ask, upload
 
 CENTRES = [
@@ -96,13 +101,141 @@ def test_points_inside_a_polygon(archive: OpenRelease, polygon: tuple[float, ...
     assert wanted
 
 
-def test_area_of_a_polygon_whichever_way_it_runs() -> None:
-    cap = Polygon((0.0, 89.0, 90.0, 89.0, 180.0, 89.0, 270.0, 89.0))
-    other = Polygon((270.0, 89.0, 180.0, 89.0, 90.0, 89.0, 0.0, 89.0))
-    assert cap.area == pytest.approx(2.0, rel=1e-3)
-    assert cap.area == pytest.approx(other.area)
-    assert cap.centroid[1] == pytest.approx(90)
-    assert Polygon((0.0, 0.0, 90.0, 0.0, 0.0, 90.0)).area == pytest.approx(41252.96125 / 8)
+CAP = [(0.0, 89.0), (90.0, 89.0), (180.0, 89.0), (270.0, 89.0)]
+SQUARE = [(0.0, 0.0), (2.0, 0.0), (2.0, 2.0), (0.0, 2.0)]
+TINY = [(10.0, 60.0), (10.0 + 2 / 3600, 60.0), (10.0 + 2 / 3600, 60 + 1 / 3600), (10.0, 60 + 1 / 3600)]
+RINGS = [CAP, CAP[::-1], SQUARE, SQUARE[::-1], TINY, [(359.0, -1.0), (1.0, -1.0), (1.0, 1.0), (359.0, 1.0)]]
+
+
+def rings(polygons: list[list[tuple[float, float]] | None]) -> Upload:
+    """A table of the request with a column of polygons, as DALI writes them."""
+    flat = [None if ring is None else [part for corner in ring for part in corner] for ring in polygons]
+    columns = (Column("n", "int"), Column("ring", "double", "*", xtype="polygon", unit="deg"))
+    arrays = [pa.array(range(len(flat)), pa.int32()), pa.array(flat, pa.list_(pa.float64()))]
+    return Upload(columns, pa.Table.from_arrays(arrays, names=["n", "ring"]))
+
+
+def excess(ring: list[tuple[float, float]]) -> float:
+    """Square degrees of a convex polygon: its triangles from the first corner, each by l'Huilier's theorem."""
+    corners = SkyCoord(ring, unit="deg")
+    total = 0.0
+    for second, third in itertools.pairwise(corners[1:]):
+        sides = [
+            one.separation(other).rad
+            for one, other in ((corners[0], second), (second, third), (third, corners[0]))
+        ]
+        half = sum(sides) / 2
+        total += 4 * np.arctan(
+            np.sqrt(np.prod([np.tan(half / 2), *(np.tan((half - side) / 2) for side in sides)]))
+        )
+    return float(total * (180 / np.pi) ** 2)
+
+
+def asked_of_rings(
+    archive: OpenRelease, select: str, polygons: list[list[tuple[float, float]] | None]
+) -> list[Any]:
+    found = ask(
+        archive, f"SELECT {select} FROM TAP_UPLOAD.mine ORDER BY n", uploads={"mine": rings(polygons)}
+    )
+    return [row[0] if len(row) == 1 else row for row in found.rows]
+
+
+def test_a24_area_and_centroid_of_polygons_in_a_column(archive: OpenRelease) -> None:
+    rows = asked_of_rings(
+        archive, "AREA(ring), COORD1(CENTROID(ring)), COORD2(CENTROID(ring))", [*RINGS, None]
+    )
+    assert rows[-1] == (None, None, None)
+    areas = [row[0] for row in rows[:-1]]
+    assert areas[0] == pytest.approx(areas[1]) == pytest.approx(2.0, rel=1e-3)
+    assert areas[2] == pytest.approx(areas[3])
+    assert areas[:4] == pytest.approx([excess(ring) for ring in RINGS[:4]], rel=1e-9)
+    assert areas[4] == pytest.approx(2 / 3600**2 * np.cos(np.radians(60 + 0.5 / 3600)), rel=1e-6)
+    assert rows[0][2] == pytest.approx(90)
+    assert rows[2][1:] == pytest.approx((1.0, 1.0), abs=1e-3)
+    assert rows[4][1:] == pytest.approx((10 + 1 / 3600, 60 + 0.5 / 3600), abs=1e-8)
+    assert (rows[5][1] + 180) % 360 - 180 == pytest.approx(0, abs=1e-9)
+
+
+def test_a24_a_column_of_polygons_is_asked_as_polygons_in_the_query_are(archive: OpenRelease) -> None:
+    """The same regions in the text of the query, in a table, and as an expression of columns."""
+    regions = [
+        "POINT(1, 0.5)",
+        "POINT(50, 89.9)",
+        "POINT(50, -89.9)",
+        "CIRCLE(1, 1, 0.9)",
+        "CIRCLE(1, 1, 1.1)",
+        "CIRCLE(2.5, 1, 0.6)",
+        "CIRCLE(2.5, 1, 0.4)",
+        "CIRCLE(0, 90, 3)",
+    ]
+    tables = [ring for ring in RINGS if ring is not TINY]
+    for form in ("CONTAINS({1}, {0})", "INTERSECTS({0}, {1})", "CONTAINS({0}, {1})"):
+        wanted = []
+        for ring in tables:
+            text = "POLYGON(" + ", ".join(f"{ra}, {dec}" for ra, dec in ring) + ")"
+            calls = ", ".join(form.format(text, region) for region in regions)
+            wanted += ask(archive, f"SELECT TOP 1 {calls} FROM doppel.models").rows
+        calls = ", ".join(form.format("ring", region) for region in regions)
+        assert asked_of_rings(archive, calls, [*tables, None]) == [*wanted, (None,) * len(regions)], form
+        assert {answer for row in wanted for answer in row} == {0, 1}
+
+
+def test_a24_polygons_meet_and_lie_within_each_other(archive: OpenRelease) -> None:
+    others = [
+        [(1.0, 1.0), (3.0, 1.0), (3.0, 3.0), (1.0, 3.0)],
+        [(5.0, 5.0), (6.0, 5.0), (6.0, 6.0)],
+        [(0.5, 0.5), (1.0, 0.5), (1.0, 1.0)],
+        [(-1.0, 0.5), (3.0, 0.5), (3.0, 1.0), (-1.0, 1.0)],
+        None,
+    ]
+    square = "POLYGON(0, 0, 2, 0, 2, 2, 0, 2)"
+    asked = f"INTERSECTS(ring, {square}), INTERSECTS({square}, ring), CONTAINS(ring, {square}), CONTAINS({square}, ring)"
+    assert asked_of_rings(archive, asked, others) == [
+        (1, 1, 0, 0),
+        (0, 0, 0, 0),
+        (1, 1, 1, 0),
+        (1, 1, 0, 0),
+        (None, None, None, None),
+    ]
+
+
+def test_a24_a_box_around_every_row(archive: OpenRelease) -> None:
+    rows = ask(
+        archive,
+        "SELECT CONTAINS(POINT(ra + 1, dec), BOX(ra, dec, 3, 1)), CONTAINS(POINT(ra + 2, dec), BOX(ra, dec, 3, 1))"
+        " FROM doppel.spectra WHERE ra IS NOT NULL AND dec BETWEEN -60 AND 60",
+    ).rows
+    assert rows
+    assert set(rows) == {(1, 0)}
+
+
+OBSTAP = (
+    "1=CONTAINS(POINT('ICRS', {ra}, {dec}), s_region)",
+    "1=INTERSECTS(CIRCLE('ICRS', {ra}, {dec}, 0.0001), s_region)",
+    "INTERSECTS(s_region, POLYGON({ra}-0.001, {dec}-0.001, {ra}+0.001, {dec}-0.001, {ra}, {dec}+0.001)) = 1",
+    "1=INTERSECTS(s_region, POINT({ra}, {dec}))",
+    "1=CONTAINS(s_region, CIRCLE({ra}, {dec}, 0.01))",
+)
+
+
+@pytest.mark.parametrize("condition", OBSTAP)
+def test_o08_what_obstap_clients_ask_of_regions(archive: OpenRelease, condition: str) -> None:
+    """In the table, in a query of it, and by WITH."""
+    dids = ask(
+        archive, "SELECT obs_publisher_did, s_ra, s_dec FROM ivoa.obscore WHERE s_dec BETWEEN -80 AND 80"
+    ).rows
+    did, ra, dec = dids[len(dids) // 2]
+    near = [
+        other
+        for other, a, d in dids
+        if SkyCoord(a, d, unit="deg").separation(SkyCoord(ra, dec, unit="deg")).deg < 1e-6
+    ]
+    asked = condition.format(ra=ra, dec=dec)
+    for source in ("ivoa.obscore", "(SELECT obs_publisher_did, s_region FROM ivoa.obscore) AS q"):
+        found = ask(archive, f"SELECT obs_publisher_did FROM {source} WHERE {asked}").column(
+            "obs_publisher_did"
+        )
+        assert sorted(found) == sorted(near), did
 
 
 RADII = [0.0003, 0.02, 1.5, 4.0]

@@ -50,8 +50,8 @@ class IndexConfig:
     database: str = setting("", "postgres: postgresql://user@host/name of the database")
     vectors: str = setting(
         "files",
-        "files: in the release; database: beside the tables, with pgvector; or URLs of PostgreSQL servers with "
-        "spaces between them, each with its part",
+        "files: in the release; database: beside the tables, with pgvector; or URLs of PostgreSQL servers, "
+        "with spaces between them, for a part each",
     )
     patience: float = setting(30.0, "seconds after which a server of vectors is told as missing")
     memory: str = setting("2GB", "duckdb: memory for queries; more goes to a temporary directory")

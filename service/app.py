@@ -17,8 +17,9 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Route
 
+from index.engines.vector_server import ServerMissing
 from service.errors import ServiceFault
-from service.faults import BodyLimit, http_fault, internal_error, service_fault
+from service.faults import BodyLimit, http_fault, internal_error, server_missing, service_fault
 from service.jobs import Jobs
 from service.parsers import Parsers
 from service.protocols import (
@@ -85,6 +86,7 @@ def create_app(config: Config, holder: ReleaseHolder, state: State) -> Starlette
         ],
         exception_handlers={
             ServiceFault: service_fault,
+            ServerMissing: server_missing,
             HTTPException: http_fault,
             Exception: internal_error,
         },

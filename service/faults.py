@@ -10,9 +10,11 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from index.engines.vector_server import ServerMissing
 from service.errors import BusyFault, ServiceFault
 from service.formats.stream import Info
 from service.formats.votable import MEDIA_TYPE, error_document
+from service.query.engine import missing
 
 log = logging.getLogger("doppel.service")
 
@@ -106,6 +108,12 @@ class BodyLimit:
             return message
 
         return limited
+
+
+async def server_missing(request: Request, error: Exception) -> Response:
+    """A server that keeps a part of the vectors does not answer; the others alone are no answer."""
+    assert isinstance(error, ServerMissing)  # noqa: S101 -- registered for this class
+    return await service_fault(request, missing(error))
 
 
 async def internal_error(request: Request, error: Exception) -> Response:

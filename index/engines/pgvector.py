@@ -91,7 +91,7 @@ class PgPart:
 
     @classmethod
     def open(cls, server: VectorServer, release: str, model: str, limits: Limits = LIMITS) -> PgPart:
-        """Reads the row numbers; EngineError where the server has not this release, or another part of it."""
+        """Reads the row numbers; ServerMissing where the server has not this part of the release."""
         layout = layout_of(server, release, model)
         places = [_places(server, layout, code) for code in range(len(layout.collections))]
         codes = np.full(max((int(some.max(initial=-1)) + 1 for some in places), default=0), -1, np.int16)

@@ -36,7 +36,7 @@ SETTINGS = {
 
 
 class ServerMissing(EngineError):
-    """A server does not answer; `place` names it for those who shall not know its address."""
+    """A server does not answer, or not as a part of the release; `place` names it without its address."""
 
     def __init__(self, place: str, message: str) -> None:
         super().__init__(message)
@@ -91,7 +91,7 @@ class VectorServer:
 
     @contextmanager
     def _session(self, patience: float | None) -> Iterator[Connection]:
-        from psycopg import Error
+        from psycopg import DataError, Error
 
         connection = self._taken()
         watch = WATCHDOG.watch(lambda: _hang_up(connection), patience)
@@ -101,16 +101,16 @@ class VectorServer:
             yield connection
         except Error as error:
             if watch.expired:
-                raise self.missing(f"it took longer than {patience:g} s") from None
-            if connection.closed:
-                raise self.missing(_first_line(error)) from None
-            raise EngineError(f"{self.name}: {_first_line(error)}") from error
+                raise self.missing(f"does not answer: it took longer than {patience:g} s") from None
+            if isinstance(error, DataError):
+                raise EngineError(f"{self.name}: {_first_line(error)}") from error
+            raise self.missing(f"does not answer: {_first_line(error)}") from error
         finally:
             watch.cancel()
             self._give_back(connection)
 
-    def missing(self, why: str) -> ServerMissing:
-        return ServerMissing(self.place, f"{self.name} does not answer: {why}")
+    def missing(self, words: str) -> ServerMissing:
+        return ServerMissing(self.place, f"{self.name} {words}")
 
     def _taken(self) -> Connection:
         """An idle session that the server has not ended meanwhile, or a new one."""
@@ -139,7 +139,7 @@ class VectorServer:
                 options=" ".join(f"-c {key}={value}" for key, value in options.items()),
             )
         except psycopg.Error as error:
-            raise self.missing(_first_line(error)) from None
+            raise self.missing(f"does not answer: {_first_line(error)}") from None
         connection.adapters.register_dumper(np.ndarray, rows_dumper())
         return connection
 

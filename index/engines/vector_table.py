@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from psycopg.sql import SQL, Composable, Identifier
 
 from index.distance import Vectors, Weights
-from index.engines.duckdb_engine import EngineError
 from index.engines.vector_server import VectorServer
 
 LARGEST_HALF = 65_504.0
@@ -80,14 +79,14 @@ def name_of(model: str, part: int, parts: int) -> str:
 
 
 def layout_of(server: VectorServer, release: str, model: str) -> Layout:
-    """EngineError where the server has not this release, or not this part of it."""
+    """ServerMissing where the server has not this release, or not this part of it."""
     name = name_of(model, server.number, server.count)
     with server.reading() as cursor:
         cursor.execute(COMMENT, (schema_of(release), name))
         told = cursor.fetchall()
     if not told:
-        raise EngineError(
-            f"{server.name} has no {name} of release {release}; doppel publish brings it there,"
+        raise server.missing(
+            f"has no {name} of release {release}; doppel publish brings it there,"
             " to the servers in the order of [index] vectors"
         )
     return Layout(**json.loads(told[0][0]))

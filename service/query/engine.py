@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from index.engines.duckdb_engine import EngineError, EngineTimeout
-from service.errors import TimeoutFault, UsageFault
+from index.engines.vector_server import ServerMissing
+from service.errors import BusyFault, TimeoutFault, UsageFault
 
 LOG = logging.getLogger(__name__)
 BY_DATA = (
@@ -25,9 +26,16 @@ BY_DATA = (
 )
 
 
+def missing(error: ServerMissing) -> BusyFault:
+    """Which server of the archive is missing, by its number; its address is for the log."""
+    LOG.error("%s", error)
+    return BusyFault(f"the archive is not complete now: {error.place} does not answer; try again later")
+
+
 @contextmanager
 def told(limit: float | None) -> Iterator[None]:
-    """UsageFault where the data are the cause, TimeoutFault for the limit of time; all else is a bug."""
+    """UsageFault where the data are the cause, TimeoutFault for the limit of time, BusyFault where a server
+    is missing; all else is a bug."""
     try:
         yield
     except EngineTimeout:
@@ -35,6 +43,8 @@ def told(limit: float | None) -> Iterator[None]:
             f"the query ran longer than the limit of {limit or 0:g} s; run it as an asynchronous "
             "job (/tap/async), which may take longer, or ask for less"
         ) from None
+    except ServerMissing as error:
+        raise missing(error) from None
     except EngineError as error:
         message = str(error)
         for pattern, words in BY_DATA:

@@ -83,7 +83,8 @@ def answer(
         release, base_url, question.uploads, references, exact=question.exact, timeout=question.timeout
     )
     context.infos.append(Info("release", release.id, "Release of the archive that answered"))
-    selects, query = lowered(context, question.query)
+    with told(question.timeout):
+        selects, query = lowered(context, question.query)
     columns = final_columns(query.columns)
     schema = pa.schema([pa.field(column.name, arrow_type(column)) for column in columns])
     result = Answer(tuple(map(ResultColumn, columns)), iter(()), context.infos)
@@ -93,7 +94,8 @@ def answer(
         return
     if question.maxrec is not None:
         query = query.within(question.maxrec + 1)
-    selects.similarity.fill(query.sql)
+    with told(question.timeout):
+        selects.similarity.fill(query.sql)
     text, params = context.prepared(context.with_common(query.sql))
     if is_short(query, columns):
         with told(question.timeout):
@@ -152,11 +154,13 @@ def fetch(
         release, base_url, question.uploads, references, exact=question.exact, timeout=question.timeout
     )
     context.infos.append(Info("release", release.id, "Release of the archive that answered"))
-    selects, query = lowered(context, question.query)
+    with told(question.timeout):
+        selects, query = lowered(context, question.query)
     columns = tuple(map(ResultColumn, final_columns(query.columns)))
     if question.maxrec is not None:
         query = query.within(question.maxrec + 1)
-    selects.similarity.fill(query.sql)
+    with told(question.timeout):
+        selects.similarity.fill(query.sql)
     text, params = context.prepared(context.with_common(query.sql))
     with told(question.timeout):
         rows = release.engine.rows(text, params, context.used(text), context.left)

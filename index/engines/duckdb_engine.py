@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,9 @@ import pyarrow as pa
 from index.engines.watchdog import STOPPER, WATCHDOG, Watch
 
 BATCH_ROWS = 16_384
+FEW_ROWS = 500  # so many are quicker as Python values than as Arrow
+Row = tuple[Any, ...]
+warnings.filterwarnings("ignore", "Arrow output on a DB-API result")  # which copies: `short` keeps it small
 
 
 class EngineError(Exception):
@@ -77,19 +81,23 @@ class DuckDBEngine:
         After `timeout` seconds the statement is interrupted, also while batches are read, and EngineTimeout
         is raised; every other failure of the engine is an EngineError.
         """
-        cursor = self._database.cursor()
-        expired = WATCHDOG.watch(cursor.interrupt, timeout)
-        if (register := STOPPER.get()) is not None:
-            register(expired.expire)
-        try:
-            for name, table in (tables or {}).items():
-                cursor.register(name, table)
+        with self._cursor(tables, timeout) as (cursor, expired):
             with _told(expired, timeout):
                 reader = cursor.sql(sql, params=list(params)).to_arrow_reader(BATCH_ROWS)
             yield pa.RecordBatchReader.from_batches(reader.schema, _batches(reader, expired, timeout))
-        finally:
-            expired.cancel()
-            cursor.close()
+
+    def short(
+        self,
+        sql: str,
+        params: Sequence[object] = (),
+        tables: Mapping[str, pa.Table] | None = None,
+        timeout: float | None = None,
+    ) -> tuple[list[Row], pa.Table | None]:
+        """An answer that fits into memory, at half the cost of a stream: its first FEW_ROWS rows as Python
+        values, and the others where there are more. Fails as `run` does."""
+        with self._cursor(tables, timeout) as (cursor, expired), _told(expired, timeout):
+            first = cursor.execute(sql, list(params)).fetchmany(FEW_ROWS)
+            return first, cursor.to_arrow_table() if len(first) == FEW_ROWS else None
 
     def rows(
         self,
@@ -97,8 +105,16 @@ class DuckDBEngine:
         params: Sequence[object] = (),
         tables: Mapping[str, pa.Table] | None = None,
         timeout: float | None = None,
-    ) -> list[tuple[Any, ...]]:
-        """A short answer, whole, as Python values: at half the cost of a stream. Fails as `run` does."""
+    ) -> list[Row]:
+        """A short answer, whole, as Python values. Fails as `run` does."""
+        with self._cursor(tables, timeout) as (cursor, expired), _told(expired, timeout):
+            return cursor.execute(sql, list(params)).fetchall()
+
+    @contextmanager
+    def _cursor(
+        self, tables: Mapping[str, pa.Table] | None, timeout: float | None
+    ) -> Iterator[tuple[duckdb.DuckDBPyConnection, Watch]]:
+        """A cursor that knows the tables, under watch until it is closed."""
         cursor = self._database.cursor()
         expired = WATCHDOG.watch(cursor.interrupt, timeout)
         if (register := STOPPER.get()) is not None:
@@ -106,8 +122,7 @@ class DuckDBEngine:
         try:
             for name, table in (tables or {}).items():
                 cursor.register(name, table)
-            with _told(expired, timeout):
-                return cursor.execute(sql, list(params)).fetchall()
+            yield cursor, expired
         finally:
             expired.cancel()
             cursor.close()

@@ -78,6 +78,17 @@ class PostgresEngine:
                 watch.cancel()
                 _ended(cursor)
 
+    def short(
+        self,
+        sql: str,
+        params: Sequence[object] = (),
+        tables: Mapping[str, pa.Table] | None = None,
+        timeout: float | None = None,
+    ) -> tuple[list[tuple[Any, ...]], pa.Table | None]:
+        """An answer that fits into memory: rows as Python values (none), and those that are not."""
+        with self.run(sql, params, tables, timeout) as reader, told():
+            return [], reader.read_all()
+
     def rows(
         self,
         sql: str,

@@ -177,19 +177,37 @@ def distance(call: Call) -> Value:
 def near(
     call_bind: Callable[[object], str], four: Sequence[Value], radius: Value, operator: str = "<="
 ) -> str:
-    """The condition that two points lie within a radius; a band of declination goes first, which prunes."""
+    """The condition that two points lie within a radius; bounds of both coordinates go first, which prune."""
     far = separation(four[:2], four[2:])
     return f"({band(call_bind, four, radius)} AND {far} {operator} {radius.sql})"
 
 
 def band(bind: Callable[[object], str], four: Sequence[Value], radius: Value) -> str:
-    one, other = four[1], four[3]
-    if isinstance(one.literal, int | float):
-        one, other = other, one
-    if isinstance(other.literal, int | float) and isinstance(radius.literal, int | float):
-        low, high = other.literal - radius.literal - MARGIN, other.literal + radius.literal + MARGIN
-        return f"{one.sql} BETWEEN {bind(float(low))} AND {bind(float(high))}"
-    return f"abs({one.sql} - {other.sql}) <= {radius.sql} + {MARGIN!r}"
+    one, other = (four[:2], four[2:]) if not is_number(four[1]) else (four[2:], four[:2])
+    if not is_number(other[1]) or not is_number(radius):
+        return f"abs({one[1].sql} - {other[1].sql}) <= {radius.sql} + {MARGIN!r}"
+    dec, reach = float(other[1].literal), float(radius.literal) + MARGIN  # type: ignore[arg-type]
+    found = f"{one[1].sql} BETWEEN {bind(dec - reach)} AND {bind(dec + reach)}"
+    if is_number(other[0]) and abs(dec) + reach < 90:
+        ra, span = float(other[0].literal), math.degrees(math.asin(sine(reach) / sine(90 - dec)))  # type: ignore[arg-type]
+        found += f" AND {lune(bind, one[0].sql, ra, span + MARGIN)}"
+    return found
+
+
+def lune(bind: Callable[[object], str], ra: str, middle: float, span: float) -> str:
+    """Right ascensions at most `span` from the middle, and those that are not given as 0 to 360 degrees."""
+    west, east = (middle - span) % 360, (middle + span) % 360
+    if west > east:
+        return f"({ra} >= {bind(west)} OR {ra} <= {bind(east)})"
+    return f"({ra} BETWEEN {bind(west)} AND {bind(east)} OR {ra} NOT BETWEEN 0.0 AND 360.0)"
+
+
+def sine(angle: float) -> float:
+    return math.sin(math.radians(angle))
+
+
+def is_number(value: Value) -> bool:
+    return isinstance(value.literal, int | float)
 
 
 def contains(call: Call) -> Value:

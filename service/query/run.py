@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -35,7 +35,7 @@ __all__ = [
     "fetch",
 ]
 
-FEW_ROWS = 1000
+SHORT_ROWS = 25_000  # of short cells: they fit into memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,9 +99,8 @@ def answer(
     text, params = context.prepared(context.with_common(query.sql))
     if is_short(query, columns):
         with told(question.timeout):
-            found = release.engine.rows(text, params, context.used(text), context.left)
-        most = len(found) if question.maxrec is None else question.maxrec
-        result.overflow, result.batches = len(found) > most, whole(found[:most], schema)
+            first, others = release.engine.short(text, params, context.used(text), context.left)
+        result.batches = rows(whole(first, others, schema), schema, result, question)
         yield result
         return
     with told(question.timeout), release.engine.run(text, params, context.used(text), context.left) as reader:
@@ -110,20 +109,24 @@ def answer(
 
 
 def is_short(query: Query, columns: Sequence[Column]) -> bool:
-    """Whether an answer is sure to have few rows of short cells: then it is quicker taken whole."""
-    few = query.limit is not None and query.limit <= FEW_ROWS
+    """Whether an answer is sure to fit into memory: then it is quicker taken whole."""
+    few = query.limit is not None and query.limit <= SHORT_ROWS
     return few and all(
         column.arraysize is None or column.datatype in TEXTS or column.arraysize in ("2", "3")
         for column in columns
     )
 
 
-def whole(found: Sequence[tuple[Any, ...]], schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-    """Rows of Python values as one batch in the declared types; none where there are none."""
-    if found:
-        columns = zip(*found, strict=True)
+def whole(
+    first: Sequence[tuple[Any, ...]], others: pa.Table | None, schema: pa.Schema
+) -> Iterator[pa.RecordBatch]:
+    """Rows of Python values as one batch in the declared types, then those that came as Arrow."""
+    if first:
+        columns = zip(*first, strict=True)
         arrays = [array_of(values, kind.type) for values, kind in zip(columns, schema, strict=True)]
         yield pa.RecordBatch.from_arrays(arrays, schema=schema)
+    if others is not None:
+        yield from others.to_batches()
 
 
 def array_of(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
@@ -201,7 +204,7 @@ def arrow_type(column: Column) -> pa.DataType:
 
 
 def rows(
-    reader: pa.RecordBatchReader, schema: pa.Schema, result: Answer, question: Question
+    reader: Iterable[pa.RecordBatch], schema: pa.Schema, result: Answer, question: Question
 ) -> Iterator[pa.RecordBatch]:
     """Batches in the declared types; one row beyond `maxrec` only tells that there are more."""
     left = question.maxrec

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from index.engines.duckdb_engine import DuckDBEngine, EngineError, EngineLimits, EngineTimeout
+from index.engines.duckdb_engine import FEW_ROWS, DuckDBEngine, EngineError, EngineLimits, EngineTimeout
 from index.release import OpenRelease
 
 ENDLESS = "SELECT SUM(SQRT(a.i * b.i)) FROM range(1000000) AS a(i), range(1000000) AS b(i)"
@@ -30,6 +30,19 @@ def test_an_upload_is_not_seen_by_another_statement(synthetic_release: OpenRelea
         with pytest.raises(EngineError, match="mine"), synthetic_release.engine.run(sql):
             pass
         assert reader.read_all().num_rows == 1
+
+
+@pytest.mark.parametrize("n_rows", [0, 1, FEW_ROWS - 1, FEW_ROWS, FEW_ROWS + 1, 3 * FEW_ROWS])
+def test_a_short_answer_is_whole(synthetic_release: OpenRelease, n_rows: int) -> None:
+    first, others = synthetic_release.engine.short(f"SELECT i FROM range({n_rows}) AS r(i) ORDER BY i")
+    rest = others.column(0).to_pylist() if others is not None else []
+    assert [i for (i,) in first] + rest == list(range(n_rows))
+    assert len(first) <= FEW_ROWS
+
+
+def test_a_short_answer_that_takes_too_long_is_interrupted(synthetic_release: OpenRelease) -> None:
+    with pytest.raises(EngineTimeout):
+        synthetic_release.engine.short(ENDLESS, timeout=0.2)
 
 
 def test_a_long_statement_is_interrupted(synthetic_release: OpenRelease) -> None:

@@ -54,6 +54,28 @@ def test_a23_every_form_of_a_cone_gives_the_same_rows(
         assert set(ask(archive, query).column("ssa_pubdid")) == wanted, form
 
 
+@pytest.mark.parametrize("ra0", [0.0, 0.3, 180.0, 359.9, 360.0])
+@pytest.mark.parametrize("dec0", [-89.7, -60.0, 0.0, 89.0])
+def test_a23_right_ascensions_need_not_lie_between_0_and_360(
+    archive: OpenRelease, ra0: float, dec0: float
+) -> None:
+    """Bounds of a cone go around the sky, and its very edge belongs to it."""
+    ra = np.array([ra0 + step + turn for turn in (-360, 0, 360) for step in (-89, -0.9, 0.0, 0.9, 89)])
+    dec = np.full(len(ra), dec0)
+    dec[1] = dec0 + 1 if dec0 < 89 else dec0 - 1
+    mine = upload(
+        {
+            "n": ("int", list(range(len(ra)))),
+            "ra": ("double", ra.tolist()),
+            "dec": ("double", dec.tolist()),
+        }
+    )
+    apart = SkyCoord(ra, dec, unit="deg").separation(SkyCoord(ra0, dec0, unit="deg")).deg
+    query = f"SELECT n FROM TAP_UPLOAD.mine WHERE 1=CONTAINS(POINT(ra, dec), CIRCLE({ra0}, {dec0}, 1))"
+    found = ask(archive, query, uploads={"mine": mine}).column("n")
+    assert sorted(found) == np.flatnonzero(apart <= 1 + 1e-12).tolist()
+
+
 def test_a22_distance_is_the_great_circle(archive: OpenRelease) -> None:
     _, ra, dec = positions(archive)
     rows = ask(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from index.content import Content, Refusal, TrainedModel
 from index.embed import embed
 from index.external import ExternalError, external_model
 from index.facts import read_facts
+from index.manifest import Manifest
 from index.reading import Spectra, read
 from index.release import Releases
 from index.rows import Words, seen_table
@@ -61,7 +62,9 @@ def _build(plan: BuildPlan, work: Work, progress: Progress) -> Report:
     clock = Clock()
     with clock("read"):
         spectra = read(plan, entries, work, progress)
-    seen = _all_seen(spectra, tables)
+    if not any(len(table) for table, _ in tables):
+        spectra.require_any()
+    seen = all_seen(spectra, tables)
     refused = [*spectra.refused, *(refusal for _, refusals in tables for refusal in refusals)]
     models = []
     for config in plan.models:
@@ -77,21 +80,20 @@ def _build(plan: BuildPlan, work: Work, progress: Progress) -> Report:
 
 
 def _finished(path: Path, plan: BuildPlan) -> Report | None:
-    """The report of the same build, where its release still exists."""
+    """The report of the same build, where its release still exists and the published one was built whole."""
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
-    if told["release"] not in Releases(plan.releases).list():
+    releases = Releases(plan.releases)
+    if told["release"] not in releases.list() or Manifest.read(releases.current()).changed:
         return None
     refused = [Refusal(**refusal) for refusal in told["refused"]]
     return Report(**{**told, "new": False, "refused": refused, "seconds": {}})
 
 
-def _all_seen(spectra: Spectra, tables: Tables) -> pa.Table:
+def all_seen(spectra: Spectra, tables: Tables) -> pa.Table:
     """Every spectrum by column: first those that were read, then those that are only told of."""
-    if not any(len(table) for table, _ in tables):
-        spectra.require_any()
     seen = pa.concat_tables([seen_table(spectra.seen), *(table for table, _ in tables)])
     counts = pc.value_counts(seen["publisher_did"])
     require_different(counts.filter(pc.greater(counts.field("counts"), 1)).field("values").to_pylist())
@@ -115,9 +117,13 @@ def _model(
         directory = train(config, spectra, work, progress)
     with clock(f"embed {config.name}"):
         model = embed(config.name, directory, spectra, work, progress)
-    unread = range(len(spectra.seen), len(seen))
-    model.embeddings.reasons.update(dict.fromkeys(unread, "the archive gives no file of this spectrum"))
+    tell_unread(model, range(len(spectra.seen), len(seen)))
     return model, []
+
+
+def tell_unread(model: TrainedModel, places: Iterable[int]) -> None:
+    """Spectra without files have no embedding by a model that reads them."""
+    model.embeddings.reasons.update(dict.fromkeys(places, "the archive gives no file of this spectrum"))
 
 
 def _external(
@@ -139,7 +145,19 @@ def _release(
     progress: Progress,
 ) -> str:
     progress("release", 0, 1)
-    content = Content(
+    content = content_of(plan, seen, models, refused)
+    releases = Releases(plan.releases, plan.database, plan.vectors)
+    release = releases.write(content)
+    releases.publish(release)
+    progress("release", 1, 1)
+    return release
+
+
+def content_of(
+    plan: BuildPlan, seen: pa.Table, models: Sequence[TrainedModel], refused: Sequence[Refusal]
+) -> Content:
+    """What a release of the plan's collections is made of."""
+    return Content(
         authority=plan.archive.authority,
         words={config.name: _words(config, plan) for config in plan.collections},
         seen=seen,
@@ -148,11 +166,6 @@ def _release(
         collections=[asdict(config) for config in plan.collections],
         base=plan.base,
     )
-    releases = Releases(plan.releases, plan.database)
-    release = releases.write(content)
-    releases.publish(release)
-    progress("release", 1, 1)
-    return release
 
 
 def _words(config: CollectionConfig, plan: BuildPlan) -> Words:

@@ -7,7 +7,6 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from registry_metadata import tables as published
 from registry_metadata.columns import Table, to_json
 
 FACTS = "internal.facts"
+CATALOGUE = "catalogue.duckdb"
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,50 +63,50 @@ class Content:
 
 def write_files(directory: Path, root: Path, content: Content) -> str:
     """Everything of a release into an empty directory that will stand below `root`; its id."""
-    content, seen = _in_sky_order(content)
+    content = in_sky_order(content)
+    counted = [(model, len(model.embeddings.of)) for model in content.models]
     tables = release_tables([model.recipe for model in content.models])
-    arrow = _arrow_tables(tables, content, seen) | {table.name: held for table, held in content.extra}
+    arrow = spectra_tables(tables, content) | model_tables(tables, counted)
+    arrow |= {table.name: held for table, held in content.extra}
     tables += tuple(table for table, _ in content.extra)
     tables = tuple(as_held(table, arrow[table.name]) if table.name in arrow else table for table in tables)
     arrow |= tap_schema(tables)
-    write_catalogue(directory / "catalogue.duckdb", tables, arrow)
+    write_catalogue(directory / CATALOGUE, tables, arrow)
     (directory / "tables.json").write_text(to_json(tables), encoding="utf-8")
-    write_words(directory, root, content)
-    rank = identifiers.write(directory / identifiers.FILE, seen["publisher_did"])
+    write_words(directory, root, content, content.refused)
     for model in content.models:
-        _write_model(directory, model, rank)
-    contents = _content_hashes(directory, arrow, content.models)
-    release = manifest.release_id(contents)
-    told = manifest.Manifest(
-        release=release,
-        format=manifest.FORMAT_VERSION,
-        code=version("doppel"),
+        shutil.copytree(model.directory, directory / "models" / model.recipe.name)
+    write_part(directory, content)
+    contents = table_hashes(arrow) | vector_hashes(content)
+    for name in (f"models/{model.recipe.name}/recipe.json" for model in content.models):
+        contents[name] = manifest.file_sha256(directory / name)
+    told = manifest.Manifest.of(
+        contents,
         files=manifest.record_files(directory),
-        contents=contents,
         rows={name: table.num_rows for name, table in arrow.items()},
         models={model.recipe.name: model.recipe.model_id for model in content.models},
     )
     manifest.write_manifest(directory, told)
-    return release
+    return told.release
 
 
-def write_words(directory: Path, root: Path, content: Content) -> None:
+def write_words(directory: Path, root: Path, content: Content, refused: Sequence[Refusal]) -> None:
     """Where the originals are, and what was refused."""
     (directory / "collections.json").write_text(_collections_json(content, root), encoding="utf-8")
     (directory / "refused.json").write_text(
-        json.dumps([asdict(refusal) for refusal in content.refused], indent=1, ensure_ascii=False),
+        json.dumps([asdict(refusal) for refusal in refused], indent=1, ensure_ascii=False),
         encoding="utf-8",
     )
 
 
-def _in_sky_order(content: Content) -> tuple[Content, pa.Table]:
-    """The same content, and its spectra by column, in the order of their row numbers."""
+def in_sky_order(content: Content) -> Content:
+    """The same content, its spectra by column, in the order of their row numbers."""
     seen = as_table(content.seen)
     order = rows.sky_order(seen)
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
     models = [replace(model, embeddings=_moved(model.embeddings, place)) for model in content.models]
-    return replace(content, models=models), seen.take(pa.array(order)).combine_chunks()
+    return replace(content, models=models, seen=seen.take(pa.array(order)).combine_chunks())
 
 
 def as_table(seen: Sequence[rows.Seen] | pa.Table) -> pa.Table:
@@ -133,21 +133,32 @@ def release_tables(recipes: Sequence[Recipe]) -> tuple[Table, ...]:
     return (first, *models, *others)
 
 
-def _arrow_tables(tables: Sequence[Table], content: Content, seen: pa.Table) -> dict[str, pa.Table]:
-    described = {table.name: table for table in tables}
-    counted = [(m.recipe, len(m.embeddings.of), _report_text(m.directory)) for m in content.models]
-    given = rows.numbered(seen, content.words)
+def spectra_tables(tables: Sequence[Table], content: Content, first: int = 0) -> dict[str, pa.Table]:
+    """Tables whose rows are the spectra of `content`, in the order of their row numbers, from `first` on."""
+    described, seen = {table.name: table for table in tables}, as_table(content.seen)
+    given = rows.numbered(seen, content.words, first)
     arrow = {
         "doppel.spectra": rows.spectra_rows(described["doppel.spectra"], given),
         "ivoa.obscore": rows.obscore_rows(described["ivoa.obscore"], given),
-        "doppel.models": rows.models_rows(described["doppel.models"], counted),
-        "doppel.latents": rows.latents_rows(described["doppel.latents"], [m.recipe for m in content.models]),
         FACTS: rows.facts_rows(given, {m.recipe.name: m.embeddings.reasons for m in content.models}),
     }
     for model in content.models:
         name = f"doppel.{model.recipe.name}"
-        arrow[name] = rows.model_rows(described[name], model.recipe, seen["publisher_did"], model.embeddings)
+        arrow[name] = rows.model_rows(
+            described[name], model.recipe, seen["publisher_did"], model.embeddings, first
+        )
     return arrow
+
+
+def model_tables(tables: Sequence[Table], counted: Sequence[tuple[TrainedModel, int]]) -> dict[str, pa.Table]:
+    """What is published of the models; beside each how many spectra it embeds."""
+    described = {table.name: table for table in tables}
+    told = [(model.recipe, count, _report_text(model.directory)) for model, count in counted]
+    recipes = [model.recipe for model, _ in counted]
+    return {
+        "doppel.models": rows.models_rows(described["doppel.models"], told),
+        "doppel.latents": rows.latents_rows(described["doppel.latents"], recipes),
+    }
 
 
 def _report_text(directory: Path) -> str:
@@ -168,32 +179,29 @@ def _collections_json(content: Content, root: Path) -> str:
     )
 
 
-def _write_model(directory: Path, model: TrainedModel, rank: NDArray[np.int32]) -> None:
-    name, embeddings = model.recipe.name, model.embeddings
-    shutil.copytree(model.directory, directory / "models" / name)
-    VectorSet.build(
-        directory / "vectors" / name,
-        embeddings.of,
-        embeddings.vectors,
-        rank[embeddings.of],
-        parse_space(model.recipe.default_preset, model.recipe),
-    )
+def write_part(directory: Path, content: Content, first: int = 0) -> None:
+    """Identifiers and vectors of spectra that have row numbers from `first` on."""
+    rank = identifiers.write(directory / identifiers.FILE, as_table(content.seen)["publisher_did"])
+    for model in content.models:
+        of = model.embeddings.of
+        if len(of):
+            weights = parse_space(model.recipe.default_preset, model.recipe)
+            target = directory / "vectors" / model.recipe.name
+            VectorSet.build(target, of + first, model.embeddings.vectors, rank[of], weights)
 
 
-def _content_hashes(
-    directory: Path, arrow: Mapping[str, pa.Table], models: Sequence[TrainedModel]
-) -> dict[str, str]:
-    """Of what a release says, by table and vector set; a report's timings do not make another release."""
-    hashes = {
+def table_hashes(arrow: Mapping[str, pa.Table]) -> dict[str, str]:
+    """Of what tables say, by name; a report's timings do not make another release."""
+    return {
         name: manifest.content_hash(table.drop_columns(["report"]) if name == "doppel.models" else table)
         for name, table in arrow.items()
     }
-    for model in models:
-        name = model.recipe.name
-        hashes[f"models/{name}/recipe.json"] = manifest.file_sha256(
-            directory / "models" / name / "recipe.json"
-        )
-        hashes[f"vectors/{name}"] = manifest.content_hash(
+
+
+def vector_hashes(content: Content) -> dict[str, str]:
+    return {
+        f"vectors/{model.recipe.name}": manifest.content_hash(
             pa.table({"row": model.embeddings.of, "vector": rows.vector_lists(model.embeddings.vectors)})
         )
-    return hashes
+        for model in content.models
+    }

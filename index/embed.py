@@ -14,7 +14,7 @@ from encoder.infer import Encoder
 from encoder.prepare import Prepared
 from index.content import TrainedModel
 from index.reading import Spectra
-from index.rows import Embeddings
+from index.rows import Embeddings, nothing
 from index.work import Progress, Work, digest, write_whole
 
 Arrays = Mapping[str, NDArray[np.float32]]  # of `Encoded`, by name
@@ -29,7 +29,10 @@ def embed(name: str, directory: Path, spectra: Spectra, work: Work, progress: Pr
             path = work.path("embedded", digest(directory.name, key), ".npz")
             parts.append(_encoded(encoder, prepared, path))
         progress(f"embed {name}", number, len(spectra.shards))
-    embeddings = _embeddings(spectra.places(name), parts, spectra.reasons(name))
+    reasons = spectra.reasons(name)
+    if not parts:
+        return TrainedModel(directory, encoder.recipe, nothing(encoder.recipe, reasons))
+    embeddings = _embeddings(spectra.places(name), parts, reasons)
     return TrainedModel(directory, encoder.recipe, embeddings)
 
 

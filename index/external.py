@@ -17,7 +17,7 @@ from encoder.model_config import EXTERNAL, ModelConfig
 from encoder.recipe import NO_GRID, Latent, Recipe
 from index.content import Refusal, TrainedModel
 from index.distance import LARGEST
-from index.rows import Embeddings
+from index.rows import Embeddings, nothing
 
 Float32 = NDArray[np.float32]
 Int64 = NDArray[np.int64]
@@ -41,10 +41,14 @@ class Given:
     sigmas: Float32 | None  # (n, d)
 
 
-def read_vectors(path: Path) -> Given:
-    """A Parquet of `spectrum_id`, `vector` (lists of one length), `sigma` and `collection` where known."""
+def read_vectors(path: Path, only: pa.ChunkedArray | None = None) -> Given:
+    """A Parquet of `spectrum_id`, `vector` (lists of one length), `sigma` and `collection` where known.
+
+    Several in a directory are one. The rows of some identifiers alone where `only` names them.
+    """
     try:
-        table = parquet.read_table(path)
+        wanted = None if only is None else pc.field("spectrum_id").cast(pa.string()).isin(only)
+        table = parquet.read_table(path, filters=wanted)
     except (pa.ArrowException, OSError) as error:
         raise ExternalError(f"{path.name} cannot be read as Parquet: {error}") from error
     for name in ("spectrum_id", "vector"):
@@ -72,6 +76,8 @@ def _matrix(path: Path, table: pa.Table, name: str) -> Float32:
     lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     if not lists or not pa.types.is_floating(kind.value_type):
         raise ExternalError(f"{path.name}: {name} is {kind}; it must hold lists of floats")
+    if not len(rows):
+        return np.empty((0, 0), np.float32)
     lengths = pc.unique(pc.list_value_length(rows)).to_pylist()
     if len(lengths) != 1 or lengths[0] is None:
         raise ExternalError(f"{path.name}: {name} must have one length in all rows; there are {lengths[:5]}")
@@ -91,21 +97,32 @@ def external_model(
     """
     given = read_vectors(base / config.vectors)
     places, refused = _matched(config, given, seen)
-    usable = np.all(np.abs(given.vectors) <= LARGEST, axis=1)
-    of = np.flatnonzero((places >= 0) & usable[places])
-    if not len(of):
+    embeddings = _embeddings(given, places)
+    if not len(embeddings.of):
         raise ExternalError(
             f"model {config.name}: {given.path.name} has no vector of a spectrum of the archive"
         )
-    vectors = given.vectors[places[of]]
-    recipe = _recipe(config, given, vectors, seen["object_key"].take(pa.array(of)))
-    _write(directory, recipe, vectors, seen["object_key"].take(pa.array(of)))
-    reasons = {
-        int(row): f"{given.path.name} has no vector of it" if places[row] < 0 else "its vector is not finite"
-        for row in np.setdiff1d(np.arange(len(seen)), of)
-    }
-    sigmas = None if given.sigmas is None else given.sigmas[places[of]]
-    return TrainedModel(directory, recipe, _embeddings(of, vectors, sigmas, reasons)), refused
+    objects = seen["object_key"].take(pa.array(embeddings.of))
+    recipe = _recipe(config, given, embeddings.vectors, objects)
+    _write(directory, recipe, embeddings.vectors, objects)
+    return TrainedModel(directory, recipe, embeddings), refused
+
+
+def more_vectors(config: ModelConfig, base: Path, seen: pa.Table, recipe: Recipe) -> Embeddings:
+    """The vectors of these spectra, for a model that is published already.
+
+    ExternalError also where they have another length than those of the `recipe`.
+    """
+    given = read_vectors(base / config.vectors, seen["spectrum_id"])
+    if not len(given.ids):
+        return nothing(recipe, dict.fromkeys(range(len(seen)), f"{given.path.name} has no vector of it"))
+    if given.vectors.shape[1] != len(recipe.latents):
+        raise ExternalError(
+            f"model {config.name}: {given.path.name} has vectors of {given.vectors.shape[1]} values, the"
+            f" published model has {len(recipe.latents)}; doppel build publishes it with the new ones"
+        )
+    places, _ = _matched(config, given, seen)
+    return _embeddings(given, places)
 
 
 def _matched(config: ModelConfig, given: Given, seen: pa.Table) -> tuple[Int64, list[Refusal]]:
@@ -210,12 +227,13 @@ def _write(directory: Path, recipe: Recipe, vectors: Float32, objects: pa.Chunke
     (directory / "card.md").write_text(card, encoding="utf-8")
 
 
-def _embeddings(of: Int64, vectors: Float32, sigmas: Float32 | None, reasons: dict[int, str]) -> Embeddings:
-    """No labels and no anomaly; sigmas are unknown where the file gives none."""
-    n = len(of)
-    none = np.empty((n, 0), np.float32)
-    unknown = np.full(vectors.shape, np.nan, np.float32)
-    nan = np.full(n, np.nan, np.float32)
-    return Embeddings(
-        of, vectors, unknown if sigmas is None else sigmas, none, none, none, none, none, nan, reasons
-    )
+def _embeddings(given: Given, places: Int64) -> Embeddings:
+    """Of spectra (n,) by the `places` of their vectors or −1; no labels, no anomaly, sigmas where given."""
+    usable = np.append(np.all(np.abs(given.vectors) <= LARGEST, axis=1), False)
+    of = np.flatnonzero(usable[places])
+    missing, unusable = f"{given.path.name} has no vector of it", "its vector is not finite"
+    reasons = {int(row): missing if places[row] < 0 else unusable for row in np.flatnonzero(~usable[places])}
+    vectors = given.vectors[places[of]]
+    sigmas = np.full_like(vectors, np.nan) if given.sigmas is None else given.sigmas[places[of]]
+    none, nan = np.empty((len(of), 0), np.float32), np.full(len(of), np.nan, np.float32)
+    return Embeddings(of, vectors, sigmas, none, none, none, none, none, nan, reasons)

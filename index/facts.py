@@ -5,7 +5,10 @@ The rules are those of `encoder.catalogue` for one row; a test holds the two tog
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pyarrow as pa
+import pyarrow.compute as pc
 from pyarrow import csv, parquet
 
 from encoder import catalogue
@@ -23,9 +26,17 @@ def _literal(text: str | None) -> str:
     return "NULL" if text is None else "'" + text.replace("'", "''") + "'"
 
 
-def read_facts(collection: Collection) -> tuple[pa.Table, list[Refusal]]:
-    """The spectra of a collection that nobody reads (columns of `SEEN_SCHEMA`), and the rows refused."""
+def read_facts(
+    collection: Collection, known: Callable[[pa.ChunkedArray], pa.ChunkedArray] | None = None
+) -> tuple[pa.Table, list[Refusal]]:
+    """The spectra of a collection that nobody reads (columns of `SEEN_SCHEMA`), and the rows refused.
+
+    Rows are left out whose identifiers are `known`.
+    """
     given = _given(collection)
+    if known is not None:
+        dids = f"SELECT publisher_did FROM ({_told(collection, given)}) ORDER BY place"  # noqa: S608 (our own words)
+        given = given.filter(pc.invert(known(selected(dids, given=given)["publisher_did"])))
     checked = selected(_checked(), given=_dated(selected(_told(collection, given), given=given)))
     refused = checked.filter(checked["reason"].is_valid())
     names = ("spectrum_id", "path", "reason")
@@ -34,7 +45,7 @@ def read_facts(collection: Collection) -> tuple[pa.Table, list[Refusal]]:
         for spectrum_id, path, reason in zip(*(refused[name].to_pylist() for name in names), strict=True)
     ]
     seen = checked.filter(checked["reason"].is_null()).select(SEEN_SCHEMA.names).cast(SEEN_SCHEMA)
-    if not len(checked):
+    if not len(checked) and known is None:
         raise CollectionError(f"collection {collection.name}: no spectrum in {collection.config.path}")
     return seen, refusals
 

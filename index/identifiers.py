@@ -71,8 +71,26 @@ class Identifiers:
 
     def dids_of(self, rows: ArrayLike) -> pa.ChunkedArray:
         """The DIDs of many rows, in their order."""
-        texts = pa.chunked_array([part.texts for part in self._parts])
-        return texts.take(pa.array(np.asarray(rows, np.int64))).cast(pa.string())
+        asked = np.asarray(rows, np.int64)
+        part_of = np.searchsorted([part.first for part in self._parts], asked, side="right") - 1
+        found = [
+            part.texts.take(pa.array(asked[part_of == number] - part.first))
+            for number, part in enumerate(self._parts)
+        ]
+        place = np.argsort(np.argsort(part_of, kind="stable"), kind="stable")
+        texts = pa.chunked_array(found, pa.large_string())
+        return (texts if len(self._parts) == 1 else texts.take(pa.array(place))).cast(pa.string())
+
+    def known(self, dids: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Which of many DIDs are found: truth values."""
+        asked = dids.cast(pa.large_string())
+        found = pa.chunked_array([pa.repeat(False, len(asked))])
+        for part in self._parts:
+            found = pc.or_(found, pc.is_in(asked, part.texts))
+        if not self._removed:
+            return found
+        gone = [did for did in self.dids_of(sorted(self._removed)).to_pylist() if self.row_of(did) is None]
+        return pc.and_not(found, pc.is_in(asked, pa.array(gone, pa.large_string())))
 
     def row_of(self, did: str) -> int | None:
         row = self._any_row_of(did)

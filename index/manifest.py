@@ -7,13 +7,16 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from importlib.metadata import version
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 MANIFEST = "manifest.json"
 CHECKSUM = "manifest.sha256"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+READABLE = (2, 3)  # formats: the first knew no segments
 HASHED_ROWS = 65_536
 CHUNK = 1 << 20
 
@@ -37,6 +40,27 @@ class Manifest:
     contents: Mapping[str, str]
     rows: Mapping[str, int]
     models: Mapping[str, str]  # name → model_id
+    segments: int = 0  # of later appends
+    removed: int = 0  # spectra that are in the files and in no answer
+
+    @classmethod
+    def of(
+        cls,
+        contents: Mapping[str, str],
+        files: Mapping[str, FileRecord],
+        rows: Mapping[str, int],
+        models: Mapping[str, str],
+        segments: int = 0,
+        removed: int = 0,
+    ) -> Manifest:
+        """The manifest that this program writes of a release with these contents."""
+        release, code = release_id(contents), version("doppel")
+        return cls(release, FORMAT_VERSION, code, files, contents, rows, models, segments, removed)
+
+    @property
+    def changed(self) -> bool:
+        """Whether something was appended or removed since the release was built as a whole."""
+        return bool(self.segments or self.removed)
 
     def to_json(self) -> str:
         return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
@@ -57,10 +81,28 @@ def file_sha256(path: Path) -> str:
 def content_hash(rows: pa.Table) -> str:
     """Of the ordered rows in batches of fixed length: how they came together does not matter."""
     digest = hashlib.sha256()
-    whole = rows.combine_chunks()
+    whole = _settled(rows).combine_chunks()
     with pa.ipc.new_stream(_Digest(digest), whole.schema) as stream:
         stream.write_table(whole, max_chunksize=HASHED_ROWS)
     return digest.hexdigest()
+
+
+def _settled(rows: pa.Table) -> pa.Table:
+    """Zeros where values are NULL, and truth values beside: what lies beneath a NULL is left to chance."""
+    columns = {}
+    for name in rows.column_names:
+        values, kind = rows[name], rows.schema.field(name).type
+        if values.null_count and (pa.types.is_primitive(kind) or pa.types.is_fixed_size_list(kind)):
+            columns[f"{name} is told"] = pc.is_valid(values)
+            values = pc.fill_null(values, _zero(kind))
+        columns[name] = values
+    return pa.table(columns)
+
+
+def _zero(kind: pa.DataType) -> pa.Scalar:
+    if pa.types.is_fixed_size_list(kind):
+        return pa.scalar([0] * kind.list_size, kind)
+    return pa.scalar(0).cast(kind)
 
 
 class _Digest:
@@ -92,9 +134,13 @@ def content_files(directory: Path) -> list[str]:
     return sorted(name for name in found if name not in (MANIFEST, CHECKSUM))
 
 
-def record_files(directory: Path) -> dict[str, FileRecord]:
+def record_files(directory: Path, old: Path | None = None) -> dict[str, FileRecord]:
+    """Of all files; those that are files of the release `old` too have the records that it gives."""
+    known = {} if old is None else Manifest.read(old).files
     return {
-        name: FileRecord(file_sha256(directory / name), (directory / name).stat().st_size)
+        name: known[name]
+        if old is not None and name in known and (old / name).samefile(directory / name)
+        else FileRecord(file_sha256(directory / name), (directory / name).stat().st_size)
         for name in content_files(directory)
     }
 

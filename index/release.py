@@ -8,8 +8,8 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -24,18 +24,18 @@ from encoder.model_config import EXTERNAL
 from encoder.recipe import Recipe
 from encoder.spectrum import Facts, RefusedSpectrum, Spectrum
 from index import manifest
-from index.content import Content, write_files
+from index.content import CATALOGUE, Content, write_files
 from index.engines.duckdb_engine import DEFAULT_LIMITS, DuckDBEngine, EngineLimits
-from index.identifiers import FILE, Identifiers
+from index.nearest import Nearest
 from index.rows import FACTS_NAMES, facts_of
-from index.vectors import VectorSet
+from index.segments import Parts, write_changed
 from registry_metadata.columns import Table, from_json
 
 if TYPE_CHECKING:
     from encoder.infer import Encoder
     from index.engines.postgres import PostgresEngine
+    from index.engines.vector_server import VectorServer
 
-CATALOGUE = "catalogue.duckdb"
 CURRENT = "current"
 HISTORY = "published.txt"  # release ids in the order of publishing, for rollback
 INCOMING = ".incoming-"
@@ -46,10 +46,11 @@ class ReleaseError(Exception):
 
 
 class Releases:
-    """The releases below one directory; the published ones are in the PostgreSQL `database` too."""
+    """The releases below one directory. The published ones are on servers of PostgreSQL too, where these are
+    given: their tables in the `database`, their `vectors` in one or several."""
 
-    def __init__(self, root: Path, database: str = "") -> None:
-        self.root, self.database = root, database
+    def __init__(self, root: Path, database: str = "", vectors: Sequence[str] = ()) -> None:
+        self.root, self.database, self.vectors = root, database, tuple(vectors)
 
     def list(self) -> Sequence[str]:
         """Ids of all releases, the oldest first."""
@@ -106,25 +107,53 @@ class Releases:
 
     def write(self, content: Content) -> str:
         """Adds a release, all or nothing, unpublished; its id. The same content is the same release."""
+        return self._add(lambda directory: write_files(directory, self.root, content))
+
+    def change(self, release: str, content: Content, removed: ArrayLike = ()) -> str:
+        """Adds a release that is `release` with more spectra and without `removed` rows, as `write` does."""
+        old = self.path(release)
+        return self._add(lambda directory: write_changed(directory, old, content, removed))
+
+    def _add(self, fill: Callable[[Path], str]) -> str:
+        """A directory that `fill` fills, taken in under the id that it gives."""
         self.root.mkdir(parents=True, exist_ok=True)
         with self._lock():
             self._sweep()
             directory = Path(tempfile.mkdtemp(prefix=INCOMING, dir=self.root))
             try:
-                release = write_files(directory, self.root, content)
+                release = fill(directory)
                 self._take_in(directory, release)
             finally:
                 shutil.rmtree(directory, ignore_errors=True)
         return release
 
     def _load(self, release: str) -> None:
-        """Brings the tables into the database before the release is the published one."""
-        if self.database:
-            from index.engines.postgres_load import PostgresReleases
+        """Brings tables and vectors to their servers before the release is the published one.
 
-            loaded, tables = PostgresReleases(self.database), _tables(self.root / release)
-            loaded.load(release, self.root / release / CATALOGUE, tables)
-            loaded.publish(release, tables)
+        Views are switched when everything is there; in one database in one transaction.
+        """
+        if not self.database:
+            if self.vectors:
+                self._load_vectors(release)
+            return
+        from index.engines.postgres_load import PostgresReleases
+
+        loaded, tables = PostgresReleases(self.database), _tables(self.root / release)
+        loaded.load(release, self.root / release / CATALOGUE, tables)
+        loaded.publish(release, tables, self._load_vectors(release) if self.vectors else {})
+
+    def _load_vectors(self, release: str) -> Mapping[str, Sequence[str]]:
+        """The views of vectors that are still to be made: those in the database of the tables."""
+        from index.engines.pgvector_load import SCHEMA, VectorReleases
+
+        with closing(VectorReleases.of(self.vectors)) as loaded:
+            with closing(OpenRelease.open(self.root / release)) as opened:
+                loaded.load(opened)
+                models = list(opened.models)
+            if self.vectors == (self.database,):
+                return {SCHEMA: loaded.views(release, models, 0)}
+            loaded.publish(release, models)
+        return {}
 
     def _take_in(self, directory: Path, release: str) -> None:
         target = self.root / release
@@ -188,18 +217,31 @@ def _engine(path: Path, names: Sequence[str], limits: EngineLimits) -> DuckDBEng
     return PostgresReleases(limits.database).engine(path.name, names)
 
 
+def _servers(limits: EngineLimits) -> Sequence[VectorServer]:
+    """Where the vectors are; none: in the files of the release."""
+    if not limits.vectors:
+        return ()
+    from index.engines.vector_server import servers
+
+    return servers(limits.vectors, limits.patience)
+
+
 class Model:
     """One model of an open release; index and network are opened when first asked for."""
 
-    def __init__(self, release: Path, name: str) -> None:
-        self.name = name
-        self.directory = release / "models" / name
+    def __init__(self, release: OpenRelease, name: str, servers: Sequence[VectorServer] = ()) -> None:
+        self.name, self._release, self._servers = name, release, servers
+        self.directory = release.path / "models" / name
         self.recipe = Recipe.read(self.directory / "recipe.json")
-        self._vectors = release / "vectors" / name
 
     @cached_property
-    def vectors(self) -> VectorSet:
-        return VectorSet.open(self._vectors)
+    def vectors(self) -> Nearest:
+        """In the files of the release; or on servers, EngineError where one is missing."""
+        if not self._servers:
+            return self._release.parts.vectors(self.name, self._release.dids_of)
+        from index.engines.vector_shards import VectorShards
+
+        return VectorShards.open(self._servers, self._release.id, self.name)
 
     @property
     def encodes(self) -> bool:
@@ -236,11 +278,15 @@ class OpenRelease:
         self.manifest = manifest.Manifest.read(path)
         self.id = self.manifest.release
         self.tables: Mapping[str, Table] = {table.name: table for table in _tables(path)}
+        self._servers = _servers(limits)
         self.models: Mapping[str, Model] = {
-            table.model: Model(path, table.model) for table in self.tables.values() if table.model
+            table.model: Model(self, table.model, self._servers)
+            for table in self.tables.values()
+            if table.model
         }
         self.engine = _engine(path, list(self.tables), limits)
-        self._identifiers = Identifiers([path / FILE])
+        self.parts = Parts.of(path, self.manifest)
+        self._identifiers = self.parts.identifiers()
 
     @classmethod
     def open(cls, path: Path, limits: EngineLimits = DEFAULT_LIMITS) -> OpenRelease:
@@ -249,13 +295,20 @@ class OpenRelease:
             told = manifest.Manifest.read(path)
         except (OSError, ValueError, TypeError) as error:
             raise ReleaseError(f"{path} is not a release: {error}") from error
-        if told.format != manifest.FORMAT_VERSION:
+        if told.format not in manifest.READABLE:
+            readable = " and ".join(map(str, manifest.READABLE))
             raise ReleaseError(
-                f"{path} has format {told.format}, this program reads {manifest.FORMAT_VERSION}"
+                f"{path} has format {told.format}, this program reads {readable}; doppel build makes one"
             )
         return cls(path, limits)
 
     def __len__(self) -> int:
+        """How many spectra it has; more row numbers, where some were removed."""
+        return self.rows_given - len(self.parts.removed)
+
+    @property
+    def rows_given(self) -> int:
+        """How many row numbers were given, from 0 on."""
         return len(self._identifiers)
 
     def model(self, name: str) -> Model:
@@ -276,6 +329,10 @@ class OpenRelease:
             self.row_of(did) if row is None and " " in did else row
             for did, row in zip(asked, rows, strict=True)
         ]
+
+    def known(self, dids: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Which of many DIDs are here, letter for letter: truth values."""
+        return self._identifiers.known(dids)
 
     def did_of(self, row: int) -> str:
         return self._identifiers.did_of(row)
@@ -331,7 +388,7 @@ class OpenRelease:
     @cached_property
     def collections(self) -> Mapping[str, Collection]:
         """The collections that the release was built from, where they lie now."""
-        told = json.loads((self.path / "collections.json").read_text(encoding="utf-8"))
+        told = self._origins
         base = (self.path.parent / told["base"]).resolve()
         return {
             section["name"]: Collection.from_config(
@@ -352,6 +409,8 @@ class OpenRelease:
 
     def close(self) -> None:
         self.engine.close()
+        for server in self._servers:
+            server.close()
 
 
 class ReleaseHolder:

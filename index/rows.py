@@ -58,6 +58,13 @@ class Embeddings:
     reasons: dict[int, str]  # why the others have none
 
 
+def nothing(recipe: Recipe, reasons: dict[int, str]) -> Embeddings:
+    """A model's embeddings of spectra that it can not use, for these reasons."""
+    latents, labels = (np.empty((0, len(kind)), np.float32) for kind in (recipe.latents, recipe.labels))
+    of, anomaly = np.empty(0, np.int64), np.empty(0, np.float32)
+    return Embeddings(of, latents, latents, labels, labels, labels, labels, labels, anomaly, reasons)
+
+
 @dataclass(frozen=True, slots=True)
 class Words:
     """What a collection says of itself in every row."""
@@ -140,11 +147,9 @@ def obscore_rows(table: Table, given: pa.Table) -> pa.Table:
 
 def facts_rows(given: pa.Table, reasons: Mapping[str, Mapping[int, str]]) -> pa.Table:
     """internal.facts: what the service needs to open the original file, and by model why it left rows out."""
-    first = given["row_number"][0].as_py() if len(given) else 0
-    told = {row for by_row in reasons.values() for row in by_row}
     words = np.full(len(given), "{}", object)
-    for row in told:
-        words[row - first] = json.dumps({name: one[row] for name, one in reasons.items() if row in one})
+    for place in {place for by_place in reasons.values() for place in by_place}:
+        words[place] = json.dumps({name: one[place] for name, one in reasons.items() if place in one})
     held = given.select(["row_number", *SEEN_SCHEMA.names])
     return held.append_column("reasons", pa.array(words, pa.string()))
 

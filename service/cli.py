@@ -24,6 +24,8 @@ class Command:
 COMMANDS = {
     "demo": Command("service.commands.demo", "make an archive, train, publish and serve: everything at once"),
     "build": Command("service.commands.build", "read, train, embed, index and publish a release"),
+    "append": Command("service.commands.append", "add what is new in the collections to the release"),
+    "remove": Command("service.commands.remove", "take spectra out of the release"),
     "serve": Command("service.commands.serve", "serve the published release"),
     "verify": Command("service.commands.verify", "check every byte of a release"),
     "publish": Command("service.commands.publish", "publish a release that exists"),

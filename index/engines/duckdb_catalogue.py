@@ -1,12 +1,15 @@
-"""Writes the catalogue of a release: one DuckDB file with the published tables and what only we read."""
+"""Writes the catalogue of a release, or changes a copy: one DuckDB file with all tables, also our own."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import duckdb
+import numpy as np
 import pyarrow as pa
+from numpy.typing import ArrayLike
 
 from index.catalogue import ROW_NUMBER
 from index.engines.duckdb_engine import EngineError
@@ -33,35 +36,77 @@ def sql_type(column: Column) -> str:
 
 
 def write_catalogue(path: Path, tables: Sequence[Table], content: Mapping[str, pa.Table]) -> None:
-    """A new file with the published `tables` and what else `content` names; EngineError where it fails."""
+    """Tables, published as `tables` say or only ours, in a new file or in place of those of the same names.
+
+    EngineError where it fails.
+    """
+    with _written(path) as database:
+        for schema in sorted({name.partition(".")[0] for name in content}):
+            database.execute(f"CREATE SCHEMA IF NOT EXISTS {_name(schema)}")
+        _put(database, {table.name: table for table in tables}, content)
+
+
+def change_catalogue(path: Path, more: Mapping[str, pa.Table], removed: ArrayLike) -> dict[str, int]:
+    """Adds rows to tables of spectra and takes out `removed` row numbers; how many rows each holds then.
+
+    EngineError where it fails, also where a table has other columns than the rows that it shall take.
+    """
+    with _written(path) as database:
+        database.register("removed", pa.table({ROW_NUMBER: np.asarray(removed, np.int64)}))
+        for name, rows in more.items():
+            _require_columns(database, name, rows.column_names)
+            database.register("incoming", rows)
+            database.execute(f"INSERT INTO {_name(name)} BY NAME FROM incoming")
+            database.unregister("incoming")
+            database.execute(f"DELETE FROM {_name(name)} WHERE {ROW_NUMBER} IN (FROM removed)")  # noqa: S608 (our own names, quoted)
+        return {name: _count(database, name) for name in more}
+
+
+def _require_columns(database: duckdb.DuckDBPyConnection, name: str, columns: Sequence[str]) -> None:
+    held = database.sql(f"FROM {_name(name)} LIMIT 0").columns
+    if strange := sorted({*held} ^ {*columns}):
+        raise EngineError(
+            f"{name} of this release was made by another version of Doppel, which differs in"
+            f" {', '.join(strange)}; doppel build makes the release anew"
+        )
+
+
+@contextmanager
+def _written(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The file, open for writing, and whole when it is closed."""
     try:
         with duckdb.connect(str(path)) as database:
-            _fill(database, {table.name: table for table in tables}, content)
+            yield database
+            database.execute("CHECKPOINT")
     except duckdb.Error as error:
         raise EngineError(f"the catalogue cannot be written: {error}") from error
 
 
-def _fill(
-    database: duckdb.DuckDBPyConnection, described: Mapping[str, Table], content: Mapping[str, pa.Table]
+def _put(
+    database: duckdb.DuckDBPyConnection,
+    described: Mapping[str, Table],
+    content: Mapping[str, pa.Table],
 ) -> None:
-    for schema in sorted({name.partition(".")[0] for name in content}):
-        database.execute(f"CREATE SCHEMA {_name(schema)}")
     for name, rows in content.items():
         database.register("incoming", rows)
         database.execute(_create(name, described.get(name)))
         database.unregister("incoming")
-    database.execute("CHECKPOINT")
+
+
+def _count(database: duckdb.DuckDBPyConnection, name: str) -> int:
+    ((count,),) = database.execute(f"SELECT count(*) FROM {_name(name)}").fetchall()  # noqa: S608 (our own names, quoted)
+    return int(count)
 
 
 def _create(name: str, table: Table | None) -> str:
     if table is None:
-        return f"CREATE TABLE {_name(name)} AS FROM incoming"
+        return f"CREATE OR REPLACE TABLE {_name(name)} AS FROM incoming"
     columns = [
         f"CAST({_name(column.name)} AS {sql_type(column)}) AS {_name(column.name)}"
         for column in table.columns
     ]
     hidden = [ROW_NUMBER] if table.has_rows else []
-    return f"CREATE TABLE {_name(name)} AS SELECT {', '.join(hidden + columns)} FROM incoming"  # noqa: S608 (our own names, quoted)
+    return f"CREATE OR REPLACE TABLE {_name(name)} AS SELECT {', '.join(hidden + columns)} FROM incoming"  # noqa: S608 (our own names, quoted)
 
 
 def _name(dotted: str) -> str:

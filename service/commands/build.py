@@ -27,9 +27,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 def words(report: Report, path: str) -> str:
     """`2105 read, 3 refused (reasons in …)`, and what became of them."""
-    lines = []
-    if not report.new:
-        lines.append(f"Nothing new: release {report.release} was built of the same files and settings.")
+    lines = [] if report.new else [f"Nothing new since release {report.release}."]
     lines.append(_counts(report, path))
     lines += [f"  {name}: {count} read" for name, count in report.read.items()]
     lines += [f"  refused, {count} times: {why}" for why, count in _reasons(report)]

@@ -16,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     config = configured(arguments)
-    releases = Releases(config.releases, config.index.database)
+    releases = Releases(config.releases, config.index.database, config.index.servers)
     if problems := releases.verify(arguments.release):
         print(f"doppel publish: {arguments.release} is damaged: {problems[0]}", file=sys.stderr)
         return 1

@@ -14,6 +14,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     config = configured(arguments)
-    release = Releases(config.releases, config.index.database).rollback()
+    release = Releases(config.releases, config.index.database, config.index.servers).rollback()
     answer(arguments, f"published release {release}, as before", {"release": release})
     return 0

@@ -90,7 +90,7 @@ def pages(release: OpenRelease, dids: Sequence[str]) -> list[str]:
     starts = sorted({row - row % PAGE for row in rows})
     if len(starts) * PAGE > SHORT:
         return list(dids)
-    last = len(release)
+    last = release.rows_given
     return [release.did_of(row) for start in starts for row in range(start, min(start + PAGE, last))]
 
 

@@ -1,0 +1,141 @@
+"""A release made of another: spectra appended in a segment of their own, or taken out; files are shared.
+
+Only the catalogue is copied, since its rows change: queries then read one table, as after a build. Vectors,
+identifiers, models and earlier segments are the same files under two names.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import ArrayLike, NDArray
+
+from index import manifest
+from index.catalogue import as_held, tap_schema
+from index.content import (
+    CATALOGUE,
+    Content,
+    Refusal,
+    as_table,
+    in_sky_order,
+    model_tables,
+    spectra_tables,
+    table_hashes,
+    vector_hashes,
+    write_part,
+    write_words,
+)
+from index.engines.duckdb_catalogue import change_catalogue, write_catalogue
+from index.identifiers import FILE, Identifiers
+from index.vectors import VectorSet
+from registry_metadata.columns import from_json, to_json
+
+SEGMENTS = "segments"
+REMOVED = "removed.npy"  # ascending row numbers
+REWRITTEN = frozenset({CATALOGUE, REMOVED, "tables.json", "collections.json", "refused.json"})
+
+Int64 = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """Where spectra of a release lie: its own directory and those of its segments, the oldest first."""
+
+    directories: Sequence[Path]
+    removed: Int64  # row numbers that are in the files and in no answer
+
+    @classmethod
+    def of(cls, release: Path, told: manifest.Manifest) -> Parts:
+        segments = [release / SEGMENTS / str(number + 1) for number in range(told.segments)]
+        removed = np.load(release / REMOVED) if told.removed else np.empty(0, np.int64)
+        return cls([release, *segments], removed)
+
+    def identifiers(self) -> Identifiers:
+        return Identifiers([directory / FILE for directory in self.directories], self.removed)
+
+    def vectors(self, model: str, dids_of: Callable[[Int64], pa.ChunkedArray]) -> VectorSet:
+        """The model's vectors in all parts; segments of which it embeds nothing have none."""
+        first, *segments = (directory / "vectors" / model for directory in self.directories)
+        return VectorSet.open(first, [one for one in segments if one.is_dir()], self.removed, dids_of)
+
+
+def write_changed(directory: Path, old: Path, content: Content, removed: ArrayLike = ()) -> str:
+    """The release in `old` with the spectra of `content` and without the rows `removed`; its id.
+
+    Into an empty directory that will stand beside `old`. The models of `content` are those of `old`.
+    """
+    told, content = manifest.Manifest.read(old), in_sky_order(content)
+    parts = Parts.of(old, told)
+    first, gone = len(parts.identifiers()), np.union1d(parts.removed, np.asarray(removed, np.int64))
+    _share(old, directory, told)
+    hashes, rows = _change_tables(directory, old, content, first, gone)
+    if len(gone):
+        np.save(directory / REMOVED, gone)
+        hashes[REMOVED] = manifest.content_hash(pa.table({"row": gone}))
+    if more := len(as_table(content.seen)) > 0:
+        name = f"{SEGMENTS}/{told.segments + 1}"
+        (directory / name).mkdir(parents=True)
+        write_part(directory / name, content, first)
+        hashes |= {f"{name}/{one}": value for one, value in vector_hashes(content).items()}
+    _write_words(directory, old, content)
+    new = manifest.Manifest.of(
+        {**told.contents, **hashes},
+        files=manifest.record_files(directory, old),
+        rows={**told.rows, **rows},
+        models=told.models,
+        segments=told.segments + more,
+        removed=len(gone),
+    )
+    manifest.write_manifest(directory, new)
+    return new.release
+
+
+def _share(old: Path, directory: Path, told: manifest.Manifest) -> None:
+    """The files that stay, as second names of the same; copies where the file system knows no such names."""
+    for name in sorted(told.files.keys() - REWRITTEN):
+        target = directory / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(old / name, target)
+        except OSError:
+            shutil.copyfile(old / name, target)
+    _copy(old / CATALOGUE, directory / CATALOGUE)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Within the kernel: a file system that can share blocks does."""
+    with source.open("rb") as reader, target.open("wb") as writer:
+        left = os.fstat(reader.fileno()).st_size
+        while left:
+            left -= os.copy_file_range(reader.fileno(), writer.fileno(), left)
+
+
+def _change_tables(
+    directory: Path, old: Path, content: Content, first: int, gone: Int64
+) -> tuple[dict[str, str], dict[str, int]]:
+    """Changes the copied catalogue and writes tables.json; hashes of what is new, and rows by table."""
+    before = tuple(from_json((old / "tables.json").read_text(encoding="utf-8")))
+    more = spectra_tables(before, content, first)
+    tables = tuple(as_held(table, more[table.name]) if table.name in more else table for table in before)
+    rows = change_catalogue(directory / CATALOGUE, more, gone)
+    counted = [(model, rows[f"doppel.{model.recipe.name}"]) for model in content.models]
+    instead = model_tables(tables, counted) | (tap_schema(tables) if tables != before else {})
+    write_catalogue(directory / CATALOGUE, tables, instead)
+    (directory / "tables.json").write_text(to_json(tables), encoding="utf-8")
+    hashes = {f"{name}, rows from {first} on": value for name, value in table_hashes(more).items()}
+    return (hashes if len(as_table(content.seen)) else {}) | table_hashes(instead), rows
+
+
+def _write_words(directory: Path, old: Path, content: Content) -> None:
+    """With what was refused before and was not tried again."""
+    before = [Refusal(**one) for one in json.loads((old / "refused.json").read_text(encoding="utf-8"))]
+    tried = {(one.collection, one.spectrum_id) for one in content.refused}
+    kept = [one for one in before if (one.collection, one.spectrum_id) not in tried]
+    write_words(directory, old.parent, content, [*kept, *content.refused])

@@ -14,10 +14,12 @@ from typing import Any
 
 import duckdb
 import pyarrow as pa
+from duckdb.sqltypes import DuckDBPyType
 
 from index.engines.watchdog import STOPPER, WATCHDOG, Watch
 
 BATCH_ROWS = 16_384
+ARRAY_ROWS = 1_024  # where cells are arrays, which may be spectra
 FEW_ROWS = 500  # so many are quicker as Python values than as Arrow
 Row = tuple[Any, ...]
 warnings.filterwarnings("ignore", "Arrow output on a DB-API result")  # which copies: `short` keeps it small
@@ -83,7 +85,8 @@ class DuckDBEngine:
         """
         with self._cursor(tables, timeout) as (cursor, expired):
             with _told(expired, timeout):
-                reader = cursor.sql(sql, params=list(params)).to_arrow_reader(BATCH_ROWS)
+                answer = cursor.sql(sql, params=list(params))
+                reader = answer.to_arrow_reader(_batch_rows(answer.types))
             yield pa.RecordBatchReader.from_batches(reader.schema, _batches(reader, expired, timeout))
 
     def short(
@@ -155,6 +158,11 @@ def _settings(limits: EngineLimits, spill: str) -> dict[str, str | bool | int | 
         "threads": limits.threads,
         "temp_directory": spill,
     }
+
+
+def _batch_rows(types: Sequence[DuckDBPyType]) -> int:
+    """Of an answer with columns of these types."""
+    return ARRAY_ROWS if any(kind.id in ("array", "list") for kind in types) else BATCH_ROWS
 
 
 def _batches(reader: pa.RecordBatchReader, watch: Watch, timeout: float | None) -> Iterator[pa.RecordBatch]:

@@ -21,14 +21,20 @@ CREATE MACRO vec_greatest(a) AS list_max(a);
 CREATE MACRO vec_deviation(a) AS list_stddev_samp(a);
 CREATE MACRO vec_known(a) AS list_count(a);
 
--- Aggregates, component by component; least and greatest leave out what is missing.
-CREATE MACRO vec_rows(a) AS nullif(list_filter(list(a), lambda v: v IS NOT NULL), []);
-CREATE MACRO vec_sums(a) AS list_reduce(vec_rows(a), lambda v, w: vec_add(v, w));
-CREATE MACRO vec_lows(a) AS list_reduce(vec_rows(a), lambda v, w: list_transform(list_zip(v, w), lambda e: least(e[1], e[2])));
-CREATE MACRO vec_highs(a) AS list_reduce(vec_rows(a), lambda v, w: list_transform(list_zip(v, w), lambda e: greatest(e[1], e[2])));
-CREATE MACRO vec_counts(a) AS list_reduce(
-    list_transform(vec_rows(a), lambda v: list_transform(v, lambda e: CASE WHEN e IS NULL THEN 0::BIGINT ELSE 1::BIGINT END)),
-    lambda v, w: list_transform(list_zip(v, w), lambda e: coalesce(e[1], 0) + coalesce(e[2], 0)));
+-- Aggregates, component by component, of arrays as they are stored. NULL elements are left out; a sum or a mean is NaN
+-- where an array is too short to have the element.
+CREATE MACRO vec_elements(a) AS TABLE (
+    SELECT unnest(v) AS x, unnest(range(1, len(v) + 1)) AS i FROM (SELECT CAST(unnest(a) AS DOUBLE[]) AS v));
+CREATE MACRO vec_sums(a) AS (SELECT list(CASE WHEN n = most THEN x ELSE 'nan' END ORDER BY i) FROM
+    (SELECT i, sum(x) AS x, count(*) AS n, max(count(*)) OVER () AS most FROM vec_elements(list(a)) GROUP BY i));
+CREATE MACRO vec_means(a) AS (SELECT list(CASE WHEN n = most THEN x ELSE 'nan' END ORDER BY i) FROM
+    (SELECT i, avg(x) AS x, count(*) AS n, max(count(*)) OVER () AS most FROM vec_elements(list(a)) GROUP BY i));
+CREATE MACRO vec_lows(a) AS (SELECT list(x ORDER BY i) FROM
+    (SELECT i, min(x) AS x FROM vec_elements(list(a)) GROUP BY i));
+CREATE MACRO vec_highs(a) AS (SELECT list(x ORDER BY i) FROM
+    (SELECT i, max(x) AS x FROM vec_elements(list(a)) GROUP BY i));
+CREATE MACRO vec_counts(a) AS (SELECT list(n ORDER BY i) FROM
+    (SELECT i, count(x) AS n FROM vec_elements(list(a)) GROUP BY i));
 
 -- Regions on the sky, in degrees. Differences of angles are taken before their sines, so that polygons of milliarcseconds
 -- keep their digits. A ring is ra, dec, ra, dec …; its inside is the smaller of the two sides. NULLs give NULL.

@@ -177,7 +177,7 @@ def total(call: Call) -> Value:
 
 def average(call: Call) -> Value:
     if call.args[0].vector:
-        return vectors.average(call)
+        return vectors.aggregated(call, "vec_means", "avg")
     value = call.number(0)
     ucd = f"stat.mean;{value.column.ucd}" if value.column.ucd else None
     sql = f"avg({_distinct(call)}CAST({value.sql} AS DOUBLE))"

@@ -24,7 +24,7 @@ DESCRIPTION = (
     "MIN, MAX and COUNT; arr_dot(v, w), arr_sum, arr_avg, arr_min, arr_max, arr_stddev, arr_count; "
     "arr_map(expression of x, v)"
 )
-WIDEST = 512  # components of a column whose aggregates are computed one by one, without keeping rows
+WIDEST = 512  # components of a column whose aggregates are computed one by one: more are too much to plan
 WORDS: dict[type, tuple[str, str]] = {
     exp.Add: ("vec_add", "+"), exp.Sub: ("vec_subtract", "-"),
     exp.Mul: ("vec_multiply", "*"), exp.Div: ("vec_divide", "/"),
@@ -96,8 +96,7 @@ def part(value: Value, low: Value, high: Value) -> Value:
     if whole is not None and isinstance(low.literal, int) and isinstance(high.literal, int):
         n = min(high.literal, whole) - max(low.literal, 1) + 1
         length = str(n) if n > 0 else "*"
-    column = described("double", arraysize=length, unit=value.column.unit, ucd=value.column.ucd)
-    return Value(f"({doubles(value)})[{ends}]", column)
+    return Value(f"({value.sql})[{ends}]", plain(value.column, arraysize=length, ucd=value.column.ucd))
 
 
 def vector(call: Call, place: int) -> Value:
@@ -143,23 +142,16 @@ def mapped(array: Value, variable: str, body: Value) -> Value:
 
 
 def aggregated(call: Call, whole: str, single: str) -> Value:
-    """SUM, MIN or MAX of every component."""
+    """SUM, AVG, MIN or MAX of every component."""
     value = once(call)
     column = plain(value.column, datatype="double", ucd=None)
-    return Value(components(value, single) or f"{whole}({doubles(value)})", column)
-
-
-def average(call: Call) -> Value:
-    value = once(call)
-    column = plain(value.column, datatype="double", ucd=None)
-    rows = f"vec_shrink(vec_sums({doubles(value)}), CAST(count({value.sql}) AS DOUBLE))"
-    return Value(components(value, "avg") or rows, column)
+    return Value(components(value, single) or f"{whole}({value.sql})", column)
 
 
 def counted(call: Call) -> Value:
     value = once(call)
     column = described("long", arraysize=value.column.arraysize, ucd="meta.number")
-    return Value(components(value, "count") or f"vec_counts({doubles(value)})", column)
+    return Value(components(value, "count") or f"vec_counts({value.sql})", column)
 
 
 def once(call: Call) -> Value:

@@ -67,10 +67,10 @@ def test_a49_aggregates_go_component_by_component(archive: OpenRelease, vector: 
     ("expression", "datatype", "arraysize"),
     [
         ("embedding[1]", "float", None),
-        ("embedding[2:4]", "double", "3"),
-        ("embedding[2:99]", "double", "10"),
-        ("embedding[5:4]", "double", "*"),
-        ("embedding[latent_index:4]", "double", "*"),
+        ("embedding[2:4]", "float", "3"),
+        ("embedding[2:99]", "float", "10"),
+        ("embedding[5:4]", "float", "*"),
+        ("embedding[latent_index:4]", "float", "*"),
         ("embedding[1:2] + embedding[1:5]", "double", "5"),
         ("2 * embedding", "double", "11"),
         ("arr_map(x, embedding)", "double", "11"),
@@ -125,6 +125,29 @@ def test_a49_missing_arrays_are_null_and_left_out_of_aggregates(archive: OpenRel
     assert (total[:2], mean[:2]) == ([4, 7], [2, 3.5])
     assert math.isnan(total[2])
     assert math.isnan(mean[2])
+
+
+def test_a49_missing_elements_are_left_out_of_aggregates(archive: OpenRelease) -> None:
+    """AVG(a)[i] is AVG(a[i]), so that a mean spectrum has every pixel that any spectrum has; NaN is no gap."""
+    table = arrays({"a": [[1, None, 4, 1], [3, 5, None, math.nan], [None, None, None, 2]]})
+    functions = ("SUM", "AVG", "MIN", "MAX", "COUNT")
+    whole = ", ".join(f"{function}(a)" for function in functions)
+    each = ", ".join(f"{function}(a[{place}])" for function in functions for place in (1, 2, 3, 4))
+    found = ask(archive, f"SELECT {whole}, {each} FROM TAP_UPLOAD.t", uploads={"t": table})
+    row = [[float(number) for number in cell] for cell in found.rows[0][:5]]
+    wanted = [[4, 5, 4, math.nan], [2, 5, 4, math.nan], [1, 5, 4, 1], [3, 5, 4, math.nan], [2, 1, 1, 3]]
+    np.testing.assert_array_equal(row, wanted)
+    np.testing.assert_array_equal(np.array(found.rows[0][5:], float).reshape(5, 4), wanted)
+
+
+def test_a49_aggregates_of_groups_and_in_conditions(archive: OpenRelease) -> None:
+    table = arrays({"a": [[1, 2], [3, 6], [5, 10], None]})
+    groups = "SELECT arr_sum(AVG(a)) AS s, COUNT(*) AS n FROM TAP_UPLOAD.t GROUP BY arr_sum(a) HAVING arr_max(MAX(a)) > 2 ORDER BY arr_sum(AVG(a)) DESC"
+    assert ask(archive, groups, uploads={"t": table}).rows == [(15, 1), (9, 1)]
+    of_mean = "SELECT arr_map(x - 1, m) AS r, m[1] AS f FROM (SELECT AVG(a) AS m FROM TAP_UPLOAD.t) AS s"
+    assert ask(archive, of_mean, uploads={"t": table}).rows == [([2, 5], 3)]
+    nothing = "SELECT AVG(a), COUNT(a) FROM TAP_UPLOAD.t WHERE a IS NULL"
+    assert ask(archive, nothing, uploads={"t": table}).rows == [(None, None)]
 
 
 def nearest(archive: OpenRelease, k: int, passing: Any = None) -> list[tuple[str, float]]:

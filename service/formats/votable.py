@@ -170,6 +170,17 @@ def referring_param(param: InputParam, ref: str | None) -> str:
 
 def descriptor_element(descriptor: ServiceDescriptor, ids: Mapping[str, str]) -> str:
     """A top-level RESOURCE that clients turn into a call (DataLink 1.1, 4.1)."""
+    refs = tuple((one.ref, ids[one.ref]) for one in descriptor.params if one.ref and one.ref in ids)
+    return referring_element(descriptor, refs) if refs else service_element(descriptor, {})
+
+
+@lru_cache(maxsize=256)
+def referring_element(descriptor: ServiceDescriptor, refs: tuple[tuple[str, str], ...]) -> str:
+    """One that takes values of columns is the same in every answer that has them."""
+    return service_element(descriptor, dict(refs))
+
+
+def service_element(descriptor: ServiceDescriptor, ids: Mapping[str, str]) -> str:
     fixed = {
         "accessURL": descriptor.access_url,
         "standardID": descriptor.standard_id,

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from urllib.parse import quote
+from functools import lru_cache
+from operator import attrgetter
+from weakref import WeakKeyDictionary
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -34,12 +36,13 @@ from service.protocols.descriptors import (
     similar,
     soda_params,
 )
-from service.protocols.products import ORIGINAL, product_url
+from service.protocols.products import ORIGINAL, product_url, quoted
 from service.protocols.ready import described
 from service.respond import Document, respond
 
 SIMILAR = "http://doppel.example/rdf/similarity#similar"  # the same on every installation, for ever
 MAX_IDS = 2000
+JOBS = "cutouts"  # no row names them: Aladin Lite and TOPCAT would call them like a simple service
 
 
 def _text(name: str, ucd: str | None, description: str) -> Column:
@@ -99,30 +102,37 @@ def find_links(release: OpenRelease, ids: Sequence[str], base_url: str, uri: str
     known = dict(zip(held, described(release, held), strict=True))
     links: list[Link] = []
     services: list[ServiceDescriptor] = []
-    similar_too = derived_too = False
-    models = derived.decoding(release).values()
     for number, (did, row) in enumerate(zip(ids, rows, strict=False), 1):
         if row is None:
             links.append(unknown(did))
             continue
         facts, low, high = known[row].facts, known[row].em_min, known[row].em_max
         if facts.layout == NO_READER or low is None or high is None:
-            links += [absent(did), *similar_links(did, facts.publisher_did, base_url, uri)]
-            similar_too = True
-            continue
-        services.append(cutout_service(facts, (low, high), base_url, f"cutout_{number}"))
-        links += spectrum_links(facts, did, base_url, services[-1].id)
-        if any(covers(model, (low, high)) for model in models):
-            derived_too = True
-            links += derived_links(did, facts.publisher_did, base_url)
+            links.append(absent(did))
+        else:
+            services.append(cutout_service(facts, (low, high), base_url, f"cutout_{number}"))
+            links += spectrum_links(facts, did, base_url, services[-1].id)
+            if any(covers(model, (low, high)) for model in derived.decoding(release).values()):
+                links += derived_links(did, facts.publisher_did, base_url)
         links += similar_links(did, facts.publisher_did, base_url, uri)
-    if services:  # no row names the jobs: Aladin Lite and TOPCAT would call them like a simple service
-        services.append(cutouts(base_url, "ID"))
-    if derived_too:
-        services += derived.services(base_url, "ID", release)
-    if services or similar_too:
-        services.append(similar(base_url, "ID", release))
+    named = {link.service_def for link in links} | ({JOBS} if services else set())
+    services += [one for one in shared_services(release, base_url) if one.id in named]
     return Links(tuple(links), tuple(services), cut=len(ids) > MAX_IDS)
+
+
+_SHARED: WeakKeyDictionary[OpenRelease, dict[str, tuple[ServiceDescriptor, ...]]] = WeakKeyDictionary()
+
+
+def shared_services(release: OpenRelease, base_url: str) -> tuple[ServiceDescriptor, ...]:
+    """Those that take the identifier of a row, made once for a release."""
+    known = _SHARED.setdefault(release, {})
+    if base_url not in known:
+        known[base_url] = (
+            cutouts(base_url, "ID"),
+            *derived.services(base_url, "ID", release),
+            similar(base_url, "ID", release),
+        )
+    return known[base_url]
 
 
 def unknown(did: str) -> Link:
@@ -195,7 +205,7 @@ def similar_links(did: str, known: str, base_url: str, uri: str) -> Iterator[Lin
     """Likeness as a service for those that call services, as a page for those that open links (L22)."""
     words = "Spectra of this archive that are physically most alike, nearest first"
     yield Link(did, uri, words, VOTABLE, service_def="similar", local_semantics="similar_to")
-    page = f"{base_url}/?id={quote(known, safe='')}"
+    page = f"{base_url}/?id={quoted(known)}"
     yield Link(did, uri, f"{words}: a page", "text/html", page, local_semantics="similar_to_page")
 
 
@@ -288,13 +298,17 @@ def as_rows(found: Links) -> Rows:
 
 def line(link: Link) -> str:
     """The cells of a row of TABLEDATA."""
-    values = (getattr(link, name) for name in NAMES)
-    return "<TD>" + "</TD><TD>".join("" if value is None else cell(value) for value in values) + "</TD>"
+    return f"<TD>{'</TD><TD>'.join(map(cell, cells(link)))}</TD>"
 
 
-def cell(value: str | int | bool) -> str:
-    if isinstance(value, bool):
-        return "T" if value else "F"
+cells = attrgetter(*NAMES)
+
+
+@lru_cache(maxsize=8192, typed=True)
+def cell(value: str | int | bool | None) -> str:
+    """Most cells are the same for every spectrum, and an identifier is in all of its own rows."""
+    if value is None or isinstance(value, bool):
+        return {None: "", True: "T", False: "F"}[value]
     return escape(value) if isinstance(value, str) else str(value)
 
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
 from typing import TYPE_CHECKING
-from urllib.parse import urlencode
 
 import numpy as np
 from starlette.requests import Request
@@ -25,6 +25,7 @@ from service.formats.votable import InputParam, ServiceDescriptor
 from service.protocols.dali import Interval, MediaType, Params, choose_word, interval, request_params
 from service.protocols.descriptors import identifier
 from service.protocols.encode import PREFIX, kept
+from service.protocols.products import quoted
 from service.respond import Document, respond
 
 if TYPE_CHECKING:
@@ -45,8 +46,8 @@ def decoding(release: OpenRelease) -> dict[str, Model]:
 def covers(model: Model, band: Interval) -> bool:
     """Whether a spectrum from one wavelength to another (metres) reaches over enough of the model's grid."""
     grid = model.recipe.grid
-    low, high = np.clip(np.log([band[0] * 1e10, band[1] * 1e10]), np.log(grid.start), np.log(grid.stop))
-    return bool(high - low >= model.recipe.min_coverage * np.log(grid.stop / grid.start))
+    low, high = max(band[0] * 1e10, grid.start), min(band[1] * 1e10, grid.stop)
+    return high > low and math.log(high / low) >= model.recipe.min_coverage * math.log(grid.stop / grid.start)
 
 
 def chosen_model(release: OpenRelease, text: str | None) -> list[Model]:
@@ -159,7 +160,7 @@ async def answer(make: Callable[[OpenRelease, State, Params], Derived], request:
 
 
 def reconstruction_url(base_url: str, did: str) -> str:
-    return f"{base_url}{RECONSTRUCTION}?{urlencode({'ID': did})}"
+    return f"{base_url}{RECONSTRUCTION}?ID={quoted(did)}"
 
 
 def services(base_url: str, ref: str, release: OpenRelease) -> tuple[ServiceDescriptor, ...]:

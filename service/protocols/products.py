@@ -10,6 +10,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote
 
@@ -61,7 +62,13 @@ PRODUCTS: Mapping[str, Product] = {
 
 def product_url(base_url: str, did: str, suffix: str) -> str:
     """Absolute, with the identifier fully encoded (SSA 1.1, 4.2.5.1)."""
-    return f"{base_url}/spectra/{quote(did, safe='')}{suffix}"
+    return f"{base_url}/spectra/{quoted(did)}{suffix}"
+
+
+@lru_cache(maxsize=1024)
+def quoted(did: str) -> str:
+    """Every letter that means something in a URL encoded: one identifier is in many links."""
+    return quote(did, safe="")
 
 
 def find(release: OpenRelease, path: str) -> tuple[int, str]:

@@ -152,6 +152,17 @@ def test_l30_l31_descriptors_have_names_descriptions_and_an_address(archive, did
         assert standard.startswith("ivo://ivoa.net/std/SODA#") == resource.ID.startswith("cutout")
 
 
+def test_sizes_are_numbers_and_permissions_letters():
+    assert [datalink.cell(value) for value in (1, True, 0, False, None, "a&b")] == [
+        "1",
+        "T",
+        "0",
+        "F",
+        "",
+        "a&amp;b",
+    ]
+
+
 def test_l33_what_is_referred_to_has_that_id(archive, did):
     document = parsed(archive, did)
     ids = {field.ID for field in document.get_first_table().fields}

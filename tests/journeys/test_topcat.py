@@ -133,3 +133,67 @@ def test_topcat_asks_tap_itself_and_knows_our_functions(live: str, topcat: Topca
     until(lambda: len(topcat.tables()) > before, "result of the query")
     assert topcat.rows() == 4
     assert star in topcat.cells()
+
+
+SSA, MULTIPLE = "Simple Spectral Access (SSA) Query", "Multiple SSA"
+
+
+@pytest.fixture(scope="module")
+def placed(live: str) -> Table:
+    """Three spectra with their positions in degrees."""
+    return read(
+        tap(live, "SELECT TOP 3 ssa_pubdid, ra, dec FROM doppel.spectra WHERE ra IS NOT NULL ORDER BY ra")
+    )
+
+
+def test_topcat_asks_ssa_in_its_own_window(live: str, topcat: Topcat, placed: Table) -> None:
+    before = len(topcat.tables())
+    topcat.wait("click", CONTROL, "Load Table")
+    topcat.wait("click", "Load New Table", SSA)
+    for label, words in {"SSA URL": f"{live}/ssa", "RA": placed["ra"][0], "Dec": placed["dec"][0]}.items():
+        topcat.wait("fill", SSA, label, str(words))
+    topcat.wait("fill", SSA, "Diameter", "20")
+    topcat.wait("click", SSA, "OK")
+    until(lambda: len(topcat.tables()) > before, "SSA result in TOPCAT")
+    expected = read(ssa(live, POS=f"{placed['ra'][0]},{placed['dec'][0]}", SIZE="20"))
+    assert topcat.rows() == len(expected) > 0
+    assert set(expected["ssa_pubDID"]) <= set(topcat.cells())
+
+
+def test_topcat_asks_ssa_for_every_row_of_a_table(
+    live: str, topcat: Topcat, script: Program, placed: Table, tmp_path: Path
+) -> None:
+    placed.write(tmp_path / "stars.vot", format="votable")
+    send(script, topcat, (tmp_path / "stars.vot").as_uri(), "stars")
+    before = len(topcat.tables())
+    topcat.wait("click", CONTROL, MULTIPLE)
+    topcat.wait("fill", MULTIPLE, "SSA URL", f"{live}/ssa")
+    topcat.wait("choose", MULTIPLE, f"{before}: stars")
+    topcat.wait("fill", MULTIPLE, "Search Radius column", "1")  # arcsec
+    topcat.wait("choose", MULTIPLE, "New joined table with all matches")
+    topcat.wait("click", MULTIPLE, "Go")
+    until(lambda: len(topcat.tables()) > before, "joined table in TOPCAT")
+    cells = topcat.cells()
+    assert topcat.rows() >= len(placed)
+    assert all(cells.count(str(did)) >= 2 for did in placed["ssa_pubdid"])  # as asked and as found
+
+
+def test_topcat_uploads_its_table_to_tap(
+    live: str, topcat: Topcat, script: Program, placed: Table, tmp_path: Path
+) -> None:
+    placed.write(tmp_path / "mine.vot", format="votable")
+    send(script, topcat, (tmp_path / "mine.vot").as_uri(), "mine")
+    before = len(topcat.tables())
+    topcat.wait("click", CONTROL, TAP)
+    topcat.wait("fill", TAP, "TAP URL", f"{live}/tap")
+    topcat.wait("click", TAP, "Use Service")
+    until(lambda: any("latent_distance" in text for text in topcat.do("texts", TAP)), "functions in TOPCAT")
+    topcat.wait(
+        "write", TAP,
+        f"SELECT m.ssa_pubdid AS mine, s.ssa_pubdid AS theirs FROM TAP_UPLOAD.t{before} AS m "
+        "JOIN doppel.spectra AS s ON 1=CONTAINS(POINT(s.ra, s.dec), CIRCLE(m.ra, m.dec, 0.001))",
+    )  # fmt: skip
+    topcat.wait("click", TAP, "Run Query")
+    until(lambda: len(topcat.tables()) > before, "result of the join")
+    cells = topcat.cells()
+    assert all(cells.count(str(did)) >= 2 for did in placed["ssa_pubdid"])

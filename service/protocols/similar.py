@@ -97,8 +97,9 @@ class Asked:
 
     @property
     def plain(self) -> bool:
-        """One reference, asked like every other question."""
-        return len(self.ids) == 1 and not (self.combine or self.rerank)
+        """One reference under conditions: a question like every other. Without them the vectors know."""
+        alone = len(self.ids) == 1 and not (self.combine or self.rerank)
+        return alone and bool(self.query.wanted.conditions)
 
 
 def flag(params: Params, name: str) -> bool:
@@ -160,7 +161,8 @@ def found_by_vectors(
     services: Any, release: OpenRelease, asked: Asked, space: str, uploads: Uploads
 ) -> tuple[list[Hits], list[Info]]:
     """The hits of every reference in turn, or of all of them as one."""
-    likes, problems = references(release, asked.ids, space, uploads, strict=asked.combine)
+    strict = asked.combine or len(asked.ids) == 1
+    likes, problems = references(release, asked.ids, space, uploads, strict)
     if asked.combine:
         unlikes, _ = references(release, asked.unlike, space, uploads, strict=True)
         likes = [combined(likes, unlikes)]

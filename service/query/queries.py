@@ -15,9 +15,9 @@ from registry_metadata.reserved import RESERVED
 from service.query.context import Context
 from service.query.expression import Expressions
 from service.query.functions import FUNCTIONS
-from service.query.joins import Froms, Join, Tree, Watch, rendered
+from service.query.joins import Froms, Join, Tree, Watch, always_matched, rendered
 from service.query.parse import fault
-from service.query.scope import Scope, qualifiers
+from service.query.scope import Scope, Source, qualifiers
 from service.query.similarity import Similarity
 from service.query.value import RANK, TEXTS, Value, text_type, wider
 
@@ -57,6 +57,7 @@ class Parts:
     items: list[tuple[str, Value]] = field(default_factory=list)
     order: list[str] = field(default_factory=list)
     first_key: exp.Expr | None = None
+    spelled: dict[str, str] = field(default_factory=dict)  # what plans put in the place of expressions
 
     @property
     def top(self) -> int | None:
@@ -70,6 +71,10 @@ class Parts:
     @property
     def distinct(self) -> bool:
         return self.node.args.get("distinct") is not None
+
+    def always_matches(self, source: Source) -> bool:
+        """Whether no outer join can fill the source with NULLs."""
+        return any(source is each for each in always_matched(self.tree))
 
     def body(self) -> str:
         """FROM and WHERE."""
@@ -310,6 +315,8 @@ class Selects:
             sql += f" HAVING {parts.having}"
         if parts.order:
             sql += f" ORDER BY {', '.join(parts.order)}"
+        for expression, plain in parts.spelled.items():
+            sql = sql.replace(expression, plain)
         columns = tuple(named(value.column, name) for name, value in parts.items)
         return Query(sql, columns, parts.top, parts.offset)
 

@@ -313,12 +313,17 @@ class Similarity:
         source, target = source_of(lookup.did), lookup.target
         if source is None or source not in parts.scope.sources or lookup.name in body or k >= MAX_NEIGHBOURS:
             return
-        among = self.passing(parts, lookup, source, body)
+        among, left_out = self.passing(parts, lookup, source, body), None
+        if among is None:
+            left_out = target.row if parts.where else None
         vectors = target.model.vectors
-        matches = vectors.search(target.vector, k + 1, target.weights, among=among, exact=self.context.exact)
+        matches = vectors.search(
+            target.vector, k + 1, target.weights, among=among, exclude=left_out, exact=self.context.exact
+        )
         plan = matches.plan
         if len(matches.rows) > k and matches.distance[k] == matches.distance[k - 1]:
-            ties = vectors.within(target.vector, float(matches.distance[k]), target.weights, among=among)
+            radius = float(matches.distance[k])
+            ties = vectors.within(target.vector, radius, target.weights, among=among, exclude=left_out)
             matches = ties if len(ties.rows) > k else matches
         full = len(matches.rows) > k
         kept = (
@@ -328,8 +333,17 @@ class Similarity:
         )
         lookup.table = self.match_table(matches.rows[:kept], matches.distance[:kept])
         if full:
-            parts.where.append(f"({lookup.key} IN (SELECT {lookup.column} FROM {lookup.name}))")
+            self.kept_alone(parts, lookup, source)
         self.remark(target.model, target.space, str(plan.strategy), plan)
+
+    def kept_alone(self, parts: Parts, lookup: Lookup, source: Source) -> None:
+        """No other rows than those of the lookup: by a join where it may be one; that gives the distance too."""
+        if not lookup.by_row or source.joined or not parts.always_matches(source):
+            parts.where.append(f"({lookup.key} IN (SELECT {lookup.column} FROM {lookup.name}))")
+            return
+        source.joined = f"JOIN {lookup.name} ON {lookup.name}.r = {lookup.key}"
+        source.keys.append(f"{lookup.name}.distance AS {lookup.name}_d")
+        parts.spelled[lookup.sql] = f"{source.alias}.{lookup.name}_d"
 
     def nearest_to(self, parts: Parts, embedding: Value, model: str, exact: NDArray[np.float64]) -> None:
         """Leaves the rows that can be among the nearest to a point by plain L2; the engine sorts them."""
@@ -352,10 +366,11 @@ class Similarity:
         parts.where.append(f"({lookup.key} IN (SELECT r FROM {lookup.name}))")
 
     def passing(self, parts: Parts, lookup: Lookup, source: Source, body: str) -> NDArray[np.int64] | None:
-        """Row numbers of the spectra that meet all other conditions; None for every one."""
+        """Row numbers of the spectra that meet all other conditions; None for every one; where there are
+        conditions all the same, for every one but the reference."""
         table = source.table
         whole = table is not None and table.has_rows and table.model in (None, lookup.target.model.name)
-        if whole and parts.tree is source and not parts.where and not source.joined:
+        if whole and parts.tree is source and not source.joined and self.all_but_itself(parts, lookup):
             return None
         found = self.run(f"SELECT DISTINCT {lookup.key} AS k {body}").column(0).drop_null()
         if lookup.by_row:
@@ -367,6 +382,14 @@ class Similarity:
         return np.array(
             [row for did, row in numbers if row is not None and release.did_of(row) == did], np.int64
         )
+
+    def all_but_itself(self, parts: Parts, lookup: Lookup) -> bool:
+        """Whether WHERE says nothing, or that a spectrum is not the reference."""
+        target, release = lookup.target, self.context.release
+        if not parts.where or target.row is None or release.did_of(target.row) != target.ref:
+            return not parts.where
+        here, it = lookup.did.sql, self.context.bind(target.ref)
+        return all(condition in (f"({here} <> {it})", f"({it} <> {here})") for condition in parts.where)
 
     def radius(self, lookup: Lookup, watch: Watch, value: object) -> None:
         """A condition of WHERE says that only rows up to this distance matter."""

@@ -206,6 +206,19 @@ def test_an_uploaded_spectrum_is_a_reference(archive: OpenRelease) -> None:
         ask(archive, query.format("old"), references=references)
 
 
+@pytest.mark.parametrize(
+    "others", ["s.ssa_pubdid <> '{}'", "'{}' <> s.ssa_pubdid", "NOT s.ssa_pubdid = '{}'"]
+)
+def test_all_but_the_reference_are_no_condition(archive: OpenRelease, others: str) -> None:
+    query = f"SELECT TOP 6 s.ssa_pubdid, {CALL} FROM doppel.spectra AS s WHERE {others} ORDER BY 2"
+    found = ask(archive, query.format(REFERENCE))
+    assert found.rows == expected(archive, "", "", 7)[1:]
+    other = ask(archive, query.format(SECOND))
+    assert [did for did, _ in other.rows] == [
+        did for did, _ in expected(archive, "", "", 7) if did != SECOND
+    ][:6]
+
+
 def test_the_answer_tells_how_it_was_found(archive: OpenRelease) -> None:
     query = f"SELECT TOP 3 ssa_pubdid FROM doppel.spectra WHERE teff > 6000 ORDER BY {CALL.replace('s.ssa', 'ssa')}"
     infos = ask(archive, query).infos

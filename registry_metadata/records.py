@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from lxml import etree
 
 if TYPE_CHECKING:
+    from lxml.etree import _Element as Element
     from pydantic_xml import BaseXmlModel
     from vo_models.tapregext.models import Language, TableAccess
     from vo_models.voresource.models import Capability, Interface
@@ -20,7 +21,11 @@ OBSCORE = (
     ("ObsCore-1.1", "ivo://ivoa.net/std/ObsCore#core-1.1"),
     ("ObsCore-1.0", "ivo://ivoa.net/std/ObsCore-1.0"),  # for SPLAT; taplint objects to …/ObsCore/v1.0
 )
-LANGUAGE = "The Astronomical Data Query Language: SQL with geometry on the sky, and similarity of spectra."
+LANGUAGE = (  # also what has no feature: STILTS remarks on types that are not TAPRegExt's own, such as GAVO's
+    "The Astronomical Data Query Language: SQL with geometry on the sky, and similarity of spectra. COALESCE "
+    "is offered, and GAVO's VECTORMATH (ivo://org.gavo.dc/std/exts#extra-adql-keywords): v[i], v[a:b] count "
+    "from 1; + - * / go component by component, as do SUM, AVG, MIN, MAX and COUNT; arr_dot to arr_map."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,12 +91,16 @@ def capabilities(facts: TapFacts, others: Sequence[Capability] = ()) -> bytes:
 
 
 def document(model: BaseXmlModel, skip_empty: bool = False) -> bytes:
-    """A model of vo-models as an XML document in UTF-8; it says where its schemas are: at their names."""
-    root = etree.fromstring(model.to_xml(skip_empty=skip_empty))
+    """A model of vo-models as an XML document in UTF-8."""
+    return packed(etree.fromstring(model.to_xml(skip_empty=skip_empty)))
+
+
+def packed(root: Element) -> bytes:
+    """The document; it says where its schemas are: at their names."""
     used = {uri for element in root.iter() for uri in element.nsmap.values() if uri.startswith(IVOA_SCHEMATA)}
     root.set(f"{{{XSI}}}schemaLocation", " ".join(f"{uri} {uri}" for uri in sorted(used)))
-    packed: bytes = etree.tostring(root, xml_declaration=True, encoding="utf-8")
-    return packed
+    body: bytes = etree.tostring(root, xml_declaration=True, encoding="utf-8")
+    return body
 
 
 def interface(
@@ -113,11 +122,19 @@ def capability(standard: str, url: str, version: str | None = None) -> Capabilit
 
 
 def vosi_capabilities(url: str) -> list[Capability]:
+    """The documents below a TAP service."""
+    return [
+        *self_description(url),
+        capability("ivo://ivoa.net/std/VOSI#tables-1.1", f"{url}/tables", version="1.1"),
+        capability("ivo://ivoa.net/std/DALI#examples", f"{url}/examples"),
+    ]
+
+
+def self_description(url: str) -> list[Capability]:
+    """The documents below every service."""
     return [
         capability("ivo://ivoa.net/std/VOSI#capabilities", f"{url}/capabilities"),
         capability("ivo://ivoa.net/std/VOSI#availability", f"{url}/availability"),
-        capability("ivo://ivoa.net/std/VOSI#tables-1.1", f"{url}/tables", version="1.1"),
-        capability("ivo://ivoa.net/std/DALI#examples", f"{url}/examples"),
     ]
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from lxml import etree
 from lxml.builder import ElementMaker
 
-from registry_metadata.records import XSI
+from registry_metadata.records import XSI, packed
 
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
@@ -29,6 +29,8 @@ NAMESPACES = {
     "ssap": "http://www.ivoa.net/xml/SSA/v1.1",
     "cs": "http://www.ivoa.net/xml/ConeSearch/v1.0",
 }
+VOSI = "http://www.ivoa.net/xml/VOSICapabilities/v1.0"
+FRAMES = ("ICRS", "FK5", "FK4", "GALACTIC", "SUPER_GALACTIC", "ECLIPTIC")  # www.ivoa.net/rdf/refframe
 DC = "http://purl.org/dc/elements/1.1/"
 OAI_DC = "http://www.openarchives.org/OAI/2.0/oai_dc/"
 MANAGED = "ivo_managed"
@@ -327,7 +329,7 @@ def ssa_capability(
         E("complianceLevel", "full"),
         *(E("dataSource", one) for one in sources),
         E("creationType", "archival"),
-        E("supportedFrame", "ICRS"),
+        *(E("supportedFrame", one) for one in FRAMES),
         E("maxSearchRadius", "180"),
         E("maxRecords", str(limits.hard)),
         E("defaultMaxRecords", str(limits.default)),
@@ -350,6 +352,14 @@ def cone_capability(url: str, limits: Limits, place: tuple[float, float]) -> Ele
     )
     found.set(f"{{{XSI}}}type", "cs:ConeSearch")
     return found
+
+
+def capabilities_document(found: Sequence[Element]) -> bytes:
+    """What a service tells of itself (VOSI 1.1, 3.1)."""
+    names = {prefix: NAMESPACES[prefix] for prefix in ("vs", "ssap", "cs")}
+    root = etree.Element(f"{{{VOSI}}}capabilities", nsmap={"vosi": VOSI, **names, "xsi": XSI})
+    root.extend(copied(one) for one in found)
+    return packed(root)
 
 
 def copied(element: Element) -> Element:

@@ -23,6 +23,7 @@ from service.faults import BodyLimit, http_fault, internal_error, server_missing
 from service.jobs import Jobs
 from service.parsers import Parsers
 from service.protocols import (
+    capabilities,
     datalink,
     derived,
     encode,
@@ -55,6 +56,7 @@ ROUTES: list[BaseRoute] = [
     *tap.routes,
     *vosi.routes,
     *examples.routes,
+    *capabilities.routes,
     *ssa.routes,
     *similar.routes,
     *scs.routes,

@@ -14,7 +14,7 @@ from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from registry_metadata import resources
-from registry_metadata.records import table_access, vosi_capabilities
+from registry_metadata.records import self_description, table_access, vosi_capabilities
 from registry_metadata.resources import Archive, Dates, Holding, Parameter, Record
 from registry_metadata.tables import schemas
 from service.coverage import ALL, mocs, spans
@@ -34,6 +34,7 @@ from service.state import RegistryRecord, State
 
 if TYPE_CHECKING:
     from lxml.etree import _Element as Element
+    from vo_models.voresource.models import Capability
 
     from encoder.collection import CollectionConfig
     from index.release import OpenRelease
@@ -109,7 +110,7 @@ def records(config: Config, base_url: str, release: OpenRelease) -> dict[str, Re
             archive,
             spans(release)[ALL][0],
             held,
-            capabilities(config, base_url, release),
+            [one for found in capabilities(config, base_url, release).values() for one in found],
             tableset(release, {"doppel", "ivoa"}),
         ),
     }
@@ -150,33 +151,42 @@ def holdings(config: Config, release: OpenRelease) -> list[Holding]:
     return found
 
 
-def capabilities(config: Config, base_url: str, release: OpenRelease) -> list[Element]:
-    """TAP with its VOSI documents, SSA, cone search, DataLink, SODA and likeness."""
-    limits = config.limits
+def capabilities(config: Config, base_url: str, release: OpenRelease) -> dict[str, list[Element]]:
+    """What each service is, by its path, and its VOSI documents."""
+    limits, cutting = config.limits, soda_params(identifier(ucd=SODA_ID))
     rows = resources.Limits(limits.default_rows, limits.max_rows)
     ssa = [parameter(one) for one in inputs(release, limits)]
     sources = sorted({one.data_source for one in config.collections})
     tap = [table_access(tap_facts(base_url, limits)), *vosi_capabilities(f"{base_url}/tap")]
-    cutting = soda_params(identifier(ucd=SODA_ID))
-    others = {
-        DATALINK: ("/datalink/links", [identifier()]),
-        SODA: ("/soda/sync", cutting),
-        SODA_ASYNC: ("/soda/async", cutting),
-        config.registry.similarity_uri: ("/similar_to", [identifier(), *similar_params(release)]),
+
+    def described(standard: str, path: str, params: Sequence[InputParam]) -> Element:
+        told = [parameter(one) for one in params]
+        return resources.capability(
+            standard,
+            resources.interface(f"{base_url}{path}", result="application/x-votable+xml", parameters=told),
+        )
+
+    def own(path: str) -> list[Element]:
+        return elements(self_description(f"{base_url}{path}"))
+
+    alike = [identifier(), *similar_params(release)]
+    return {
+        "/tap": elements(tap),
+        "/ssa": [resources.ssa_capability(f"{base_url}/ssa", ssa, rows, sources), *own("/ssa")],
+        "/scs": [resources.cone_capability(f"{base_url}/scs", rows, place(release)), *own("/scs")],
+        "/similar_to": [described(config.registry.similarity_uri, "/similar_to", alike), *own("/similar_to")],
+        "/datalink/links": [described(DATALINK, "/datalink/links", [identifier()])],
+        "/soda": [
+            described(SODA, "/soda/sync", cutting),
+            described(SODA_ASYNC, "/soda/async", cutting),
+            *own("/soda"),
+        ],
     }
-    return [
-        *(etree.fromstring(one.to_xml(skip_empty=True)) for one in tap),
-        resources.ssa_capability(f"{base_url}/ssa", ssa, rows, sources),
-        resources.cone_capability(f"{base_url}/scs", rows, place(release)),
-        *(
-            resources.capability(
-                standard,
-                resources.interface(f"{base_url}{path}", result="application/x-votable+xml", parameters=told),
-            )
-            for standard, (path, params) in others.items()
-            for told in [[parameter(one) for one in params]]
-        ),
-    ]
+
+
+def elements(found: Sequence[Capability]) -> list[Element]:
+    """Models of vo-models as elements."""
+    return [etree.fromstring(one.to_xml(skip_empty=True)) for one in found]
 
 
 def parameter(told: InputParam) -> Parameter:

@@ -24,6 +24,7 @@ SCHEMATA = {
     f"{IVOA}/TAPRegExt/v1.0": "TAPRegExt.xsd",
     f"{IVOA}/SSA/v1.1": "SSA.xsd",
     f"{IVOA}/ConeSearch/v1.0": "ConeSearch.xsd",
+    f"{IVOA}/VOSICapabilities/v1.0": "VOSICapabilities.xsd",
 }
 
 

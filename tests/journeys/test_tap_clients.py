@@ -19,6 +19,8 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # what clients warn of is the
 
 DOCUMENTS = [
     "tap/capabilities", "tap/tables", "tap/tables?detail=min", "tap/tables/doppel.spectra",
+    "ssa/capabilities", "scs/capabilities", "similar_to/capabilities", "soda/capabilities",
+    "ssa/availability", "scs/availability", "similar_to/availability", "soda/availability",
     "tap/availability", "tap/async", "tap/async/JOB", "oai?verb=Identify", "oai?verb=ListMetadataFormats",
     "oai?verb=ListRecords&metadataPrefix=ivo_vor", "oai?verb=ListRecords&metadataPrefix=oai_dc",
 ]  # fmt: skip

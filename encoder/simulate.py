@@ -32,7 +32,8 @@ FIELDS = (
     "spectrum_id", "file", "locator", "layout", "object", "object_key", "object_class", "spectral_class",
     "line_class", "ra_deg", "dec_deg", "date_obs", "mjd", "telescope", "instrument", "wave_unit",
     "wave_medium", "wave_frame", "wave_min", "wave_max", "n_pix", "R", "fwhm_aa", "snr", "flux_unit",
-    "good_frac", "teff", "logg", "feh", "rv_kms", "redshift", "label_source", "notes",
+    "good_frac", "teff", "logg", "feh", "rv_kms", "redshift", "label_source", "notes", "aperture_arcsec",
+    "creator_did",
 )  # fmt: skip
 TYPES = ((30_000, "O"), (10_000, "B"), (7_500, "A"), (6_000, "F"), (5_200, "G"), (3_700, "K"), (2_400, "M"))
 
@@ -53,6 +54,7 @@ class Instrument:
     snr: tuple[float, float]
     labelled: float  # share of spectra with Teff, log g, [Fe/H]
     flux_unit: str
+    aperture: float  # diameter of its fibre or width of its slit, arcsec
     write: Callable[[Path, Instrument, Float32, Float32], None]
     has_errors: bool = True
 
@@ -92,16 +94,17 @@ def _equal_steps(start: float, step: float, pixels: int) -> Float64:
 
 SURVEY = Instrument(
     "sim_survey", "Simulated fibre survey", "lamost_rows", "vacuum", "heliocentric", 1800.0,
-    np.power(10, _equal_steps(3.5682, 1e-4, 3860)), 0.6, 0.05, (15.0, 200.0), 0.7, "relative", _write_rows,
+    np.power(10, _equal_steps(3.5682, 1e-4, 3860)), 0.6, 0.05, (15.0, 200.0), 0.7, "relative", 3.3,
+    _write_rows,
 )  # fmt: skip
 LIBRARY = Instrument(
     "sim_library", "Simulated stellar library", "image1d_linear", "air", "rest", 2000.0,
-    _equal_steps(3540.5, 0.9, 4300), 0.05, 0.03, (80.0, 300.0), 1.0, "relative", _write_image, False,
+    _equal_steps(3540.5, 0.9, 4300), 0.05, 0.03, (80.0, 300.0), 1.0, "relative", 6.0, _write_image, False,
 )  # fmt: skip
 COUDE = Instrument(
     "sim_coude", "Simulated coudé spectrograph at Hα", "bintable_columns:spectral,flux,error", "air",
     "heliocentric", 13_000.0, _equal_steps(6262.0, 0.2567, 1997), 1.0, 0.02, (40.0, 250.0), 0.3, "relative",
-    _write_table,
+    0.6, _write_table,
 )  # fmt: skip
 INSTRUMENTS = (SURVEY, LIBRARY, COUDE)
 
@@ -307,6 +310,8 @@ def _row(
         "wave_min": f"{valid[0]:.3f}", "wave_max": f"{valid[-1]:.3f}", "n_pix": len(flux),
         "R": f"{instrument.resolving_power:.0f}", "snr": f"{snr:.1f}", "flux_unit": instrument.flux_unit,
         "good_frac": f"{len(valid) / len(flux):.4f}", "notes": "simulated, not observed",
+        "aperture_arcsec": f"{instrument.aperture:.1f}",
+        "creator_did": f"ivo://simulated.example/{instrument.name}?{spectrum_id}",
     } | _labels(population, star, instrument, random)  # fmt: skip
 
 

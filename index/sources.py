@@ -48,7 +48,10 @@ def work_key(plan: BuildPlan, entries: Entries) -> str:
     archive = (plan.archive.authority, plan.archive.published, plan.publisher)
     sections = [[asdict(one) for one in plan.collections], [asdict(one) for one in plan.models]]
     files = [one.table() for one in collections_of(plan, read=False)]
-    files += [plan.base / model.vectors for model in plan.models if model.kind == EXTERNAL]
+    for model in plan.models:
+        if model.kind == EXTERNAL:
+            path = plan.base / model.vectors
+            files += sorted(path.iterdir()) if path.is_dir() else [path]
     facts = [digest(*map(asdict, listed)) for listed in entries.values()]
     hashes = [manifest.file_sha256(path) for path in files]
     return digest(manifest.FORMAT_VERSION, archive, sections, facts, hashes)

@@ -11,10 +11,12 @@ from typing import Any
 
 from sqlalchemy import (
     BigInteger,
+    Dialect,
     Engine,
     LargeBinary,
     String,
     Text,
+    TypeDecorator,
     create_engine,
     delete,
     event,
@@ -34,16 +36,26 @@ class Base(DeclarativeBase):
     pass
 
 
+class Words(TypeDecorator[str]):
+    """What clients write: PostgreSQL keeps no NUL in a text, and looks for none."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Dialect) -> str | None:
+        return None if value is None else value.replace("\x00", "\ufffd")
+
+
 class Job(Base):
     """A UWS job; times are seconds since 1970, files lie in the state directory."""
 
     __tablename__ = "jobs"
 
-    id: Mapped[str] = mapped_column(String(40), primary_key=True)
+    id: Mapped[str] = mapped_column(Words, primary_key=True)
     kind: Mapped[str] = mapped_column(String(10), server_default="tap")  # whose job tree it is in
     owner: Mapped[str] = mapped_column(String(80), index=True)  # the client's address
     phase: Mapped[str] = mapped_column(String(12), index=True)
-    run_id: Mapped[str | None] = mapped_column(Text)
+    run_id: Mapped[str | None] = mapped_column(Words)
     created: Mapped[float]
     queued: Mapped[float | None]
     started: Mapped[float | None]
@@ -54,7 +66,7 @@ class Job(Base):
     attempts: Mapped[int] = mapped_column(default=0)
     worker: Mapped[str | None] = mapped_column(String(40))
     lease: Mapped[float | None]  # the worker holds the job until then
-    error: Mapped[str | None] = mapped_column(Text)
+    error: Mapped[str | None] = mapped_column(Words)
     fault: Mapped[str | None] = mapped_column(String(30))  # the word for its kind, as in service.errors
     results: Mapped[str | None] = mapped_column(Text)  # JSON: [[name, media type, file name, bytes], …]
 
@@ -64,10 +76,10 @@ class Token(Base):
 
     __tablename__ = "tokens"
 
-    token: Mapped[str] = mapped_column(String(40), primary_key=True)
+    token: Mapped[str] = mapped_column(Words, primary_key=True)
     created: Mapped[float]
     expires: Mapped[float] = mapped_column(index=True)
-    name: Mapped[str] = mapped_column(Text)
+    name: Mapped[str] = mapped_column(Words)
     content: Mapped[bytes] = mapped_column(LargeBinary)
 
 

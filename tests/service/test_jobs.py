@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import secrets
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import text, update
 
 from service.errors import BusyFault, ForbiddenFault, NotFoundFault, TimeoutFault, UsageFault
 from service.jobs import Filter, Jobs
@@ -22,6 +24,7 @@ from service.limits import Limits
 from service.respond import Document
 from service.state import Job, State
 from service.workers import Execute, Results, Stop, Workers
+from tests import pg
 
 LIMITS = Limits(jobs_per_client=5, running_jobs=2)
 KIND = "tap"
@@ -45,9 +48,17 @@ def idle(state: State, limits: Limits = LIMITS, kind: str = KIND) -> Jobs:
     return Jobs(kind, state, limits, Workers(state, limits, {kind: quick}))
 
 
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest) -> str:
+    """Of an empty state database: a file, or one in a real server."""
+    if request.param == "sqlite":
+        return ""
+    return pg.database(request.getfixturevalue("pgvector_server"), f"state_{secrets.token_hex(4)}")
+
+
 @pytest.fixture
-def state(tmp_path: Path) -> Iterator[State]:
-    found = State("", tmp_path / "state")
+def state(url: str, tmp_path: Path) -> Iterator[State]:
+    found = State(url, tmp_path / "state")
     yield found
     found.close()
 
@@ -260,8 +271,8 @@ def test_a_lost_job_runs_again_and_then_is_told_error(state: State) -> None:
     assert "ended 2 times" in str(jobs.get(job.id).error)
 
 
-def run_and_hang(directory: Path) -> None:
-    state = State("", directory)
+def run_and_hang(url: str, directory: Path) -> None:
+    state = State(url, directory)
     workers = Workers(state, LIMITS, {KIND: endless})
     workers.start()
     jobs = Jobs(KIND, state, LIMITS, workers)
@@ -270,8 +281,9 @@ def run_and_hang(directory: Path) -> None:
     threading.Event().wait()
 
 
-def test_kill_9_loses_no_job(tmp_path: Path, make: Make, state: State) -> None:
-    process = multiprocessing.get_context("spawn").Process(target=run_and_hang, args=(state.directory,))
+def test_kill_9_loses_no_job(url: str, make: Make, state: State) -> None:
+    arguments = url, state.directory
+    process = multiprocessing.get_context("spawn").Process(target=run_and_hang, args=arguments)
     process.start()
     watching = idle(state)
     deadline = time.monotonic() + 30
@@ -296,6 +308,40 @@ def test_a_stopped_process_gives_its_jobs_back(make: Make, state: State) -> None
     jobs.workers.stop()
     assert jobs.get(job.id).phase == "QUEUED"
     assert until(make(), job.id, "COMPLETED").phase == "COMPLETED"
+
+
+def test_words_that_a_database_does_not_keep_are_replaced_and_looked_for_in_vain(make: Make) -> None:
+    def complaining(job: Job, directory: Path, stop: Stop, stack: ExitStack) -> Results:
+        raise UsageFault("QUERY is not known: a\x00b")
+        yield
+
+    jobs = make(complaining)
+    job = jobs.create("me", [("QUERY", "a\x00b")], "run\x00")
+    jobs.run(job.id)
+    told = until(jobs, job.id, "ERROR")
+    assert (told.error, told.run_id) == ("QUERY is not known: a\ufffdb", "run\ufffd")
+    assert json.loads(told.parameters) == [["QUERY", "a\x00b"]]
+    with pytest.raises(NotFoundFault):
+        jobs.get("a\x00b")
+
+
+def test_a_database_of_an_earlier_version_gets_what_it_lacks(url: str, state: State, tmp_path: Path) -> None:
+    kept = idle(state).create("me", [], None)
+    with state.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE jobs DROP COLUMN kind"))
+        connection.execute(text("ALTER TABLE jobs DROP COLUMN results"))
+    again = State(url, tmp_path / "state")
+    found = idle(again).get(kept.id)
+    assert (found.kind, found.results) == (KIND, None)
+    again.close()
+
+
+def test_many_processes_may_make_the_tables_at_once(url: str, tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        states = list(pool.map(lambda _: State(url, tmp_path / "state"), range(8)))
+    assert {idle(state).create("me", [], None).phase for state in states[:5]} == {"PENDING"}
+    for state in states:
+        state.close()
 
 
 def test_tokens_expire(state: State) -> None:

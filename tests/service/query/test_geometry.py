@@ -297,6 +297,22 @@ def test_a_join_by_position_gives_all_pairs_once(archive: OpenRelease, radius: f
     assert sorted(rows, key=str) == sorted([*wanted, *alone], key=str)
 
 
+def test_a_join_leaves_out_places_that_are_none(archive: OpenRelease) -> None:
+    ra, dec = [10.0, None, float("nan"), float("inf"), 10.0, 10.0], [20.0, 20.0, 20.0, 20.0, 95.0, None]
+    query = (
+        "SELECT u.n, s.ssa_pubdid FROM TAP_UPLOAD.mine AS u JOIN doppel.spectra AS s"
+        " ON 1=CONTAINS(POINT(s.ra, s.dec), CIRCLE(u.ra, u.dec, 5))"
+    )
+    for rows in (range(6), range(1, 6), ()):
+        picked: dict[str, tuple[str, list[object]]] = {
+            "n": ("int", list(rows)),
+            "ra": ("double", [ra[n] for n in rows]),
+            "dec": ("double", [dec[n] for n in rows]),
+        }
+        found = set(ask(archive, query, uploads={"mine": upload(picked)}).column("n"))
+        assert found <= {0}
+
+
 def test_a_join_near_the_poles(archive: OpenRelease) -> None:
     draw = np.random.default_rng(5)
     lon, lat = draw.uniform(0, 360, 200), 90 - np.abs(draw.normal(0, 2, 200))

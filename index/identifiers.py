@@ -61,6 +61,11 @@ class Identifiers:
     def __len__(self) -> int:
         return sum(map(len, self._parts))
 
+    @property
+    def starts(self) -> list[int]:
+        """The first row of each file."""
+        return [part.first for part in self._parts]
+
     def did_of(self, row: int) -> str:
         """IndexError where there is no such row."""
         for part in self._parts:
@@ -72,7 +77,7 @@ class Identifiers:
     def dids_of(self, rows: ArrayLike) -> pa.ChunkedArray:
         """The DIDs of many rows, in their order."""
         asked = np.asarray(rows, np.int64)
-        part_of = np.searchsorted([part.first for part in self._parts], asked, side="right") - 1
+        part_of = np.searchsorted(self.starts, asked, side="right") - 1
         found = [
             part.texts.take(pa.array(asked[part_of == number] - part.first))
             for number, part in enumerate(self._parts)

@@ -16,7 +16,8 @@ TOLERANCE = 1e-3  # of a latent's scale: another processor rounds elsewhere
 def differences(release: OpenRelease, n: int, seed: int = 0) -> tuple[list[str], int]:
     """What differs among `n` embedded spectra of each model, one sentence each, and how many were encoded.
 
-    Models whose vectors were made elsewhere are left out.
+    So many are drawn of what was built and of every later segment. Models whose vectors were made elsewhere
+    are left out.
     """
     found: list[str] = []
     encoded = 0
@@ -24,9 +25,10 @@ def differences(release: OpenRelease, n: int, seed: int = 0) -> tuple[list[str],
         if not model.encodes:
             continue
         rows = model.vectors.rows
-        draw = np.random.default_rng(seed).choice(rows, min(n, len(rows)), replace=False)
-        found += [problem for row in np.sort(draw).tolist() for problem in _problems(release, model, row)]
-        encoded += len(draw)
+        for part in np.split(rows, np.searchsorted(rows, release.later_starts)):
+            draw = np.random.default_rng(seed).choice(part, min(n, len(part)), replace=False)
+            found += [problem for row in np.sort(draw).tolist() for problem in _problems(release, model, row)]
+            encoded += len(draw)
     return found, encoded
 
 

@@ -311,6 +311,11 @@ class OpenRelease:
         """How many row numbers were given, from 0 on."""
         return len(self._identifiers)
 
+    @property
+    def later_starts(self) -> Sequence[int]:
+        """The first row of every segment that was appended."""
+        return self._identifiers.starts[1:]
+
     def model(self, name: str) -> Model:
         """The model of this name; ReleaseError with those that there are."""
         if name not in self.models:

@@ -27,6 +27,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _line(name: str, told: Manifest, current: bool) -> str:
-    models = ", ".join(told.models)
-    mark = "  published" if current else ""
-    return f"{name}  {told.rows['doppel.spectra']} spectra, models {models}{mark}"
+    models, mark = ", ".join(told.models), "  published" if current else ""
+    later = f", {told.segments} segment{'s'[: told.segments != 1]} appended" if told.segments else ""
+    later += f", {told.removed} removed" if told.removed else ""
+    return f"{name}  {told.rows['doppel.spectra']} spectra, models {models}{later}{mark}"

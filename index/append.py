@@ -28,6 +28,7 @@ from index.rows import SEEN_SCHEMA, nothing
 from index.settings import BuildPlan
 from index.sources import collections_of, list_entries
 from index.work import BuildError, Clock, Progress, Work
+from registry_metadata.tables import flux_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +120,9 @@ def _other_models(plan: BuildPlan, release: OpenRelease) -> Iterator[str]:
         yield f"{here} has a model {name}, {there} has none"
     for name in sorted(configured.keys() & published.keys()):
         yield from _other_recipe(configured[name], published[name].recipe)
+        if configured[name].publish_flux != (flux_name(name) in release.tables):
+            here, there = ("the configuration", "the release")[:: 1 if configured[name].publish_flux else -1]
+            yield f"{here} publishes the flux of model {name}, {there} does not"
 
 
 def _other_recipe(model: ModelConfig, recipe: Recipe) -> Iterator[str]:

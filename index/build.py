@@ -165,6 +165,7 @@ def content_of(
         refused=refused,
         collections=[asdict(config) for config in plan.collections],
         base=plan.base,
+        flux=[config.name for config in plan.models if config.publish_flux],
     )
 
 

@@ -5,24 +5,27 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from encoder.prepare import Prepared
 from encoder.recipe import Recipe
 from index import identifiers, manifest, rows
 from index.catalogue import as_held, tap_schema
 from index.engines.duckdb_catalogue import write_catalogue
+from index.flux import FluxRows, grids_rows
 from index.metric import parse_space
 from index.vectors import VectorSet
 from registry_metadata import tables as published
 from registry_metadata.columns import Table, to_json
 
+Rows: TypeAlias = pa.Table | FluxRows
 FACTS = "internal.facts"
 CATALOGUE = "catalogue.duckdb"
 
@@ -44,6 +47,7 @@ class TrainedModel:
     directory: Path
     recipe: Recipe
     embeddings: rows.Embeddings
+    prepared: Iterable[tuple[int, Prepared]] = ()  # what it was made of, with places as those of embeddings
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,19 +63,20 @@ class Content:
     collections: Sequence[Mapping[str, Any]] = ()
     base: Path = Path()
     extra: Sequence[tuple[Table, pa.Table]] = ()  # tables of the archive's own, published as they are
+    flux: Sequence[str] = ()  # models whose prepared spectra are published
 
 
 def write_files(directory: Path, root: Path, content: Content) -> str:
     """Everything of a release into an empty directory that will stand below `root`; its id."""
     content = in_sky_order(content)
     counted = [(model, len(model.embeddings.of)) for model in content.models]
-    tables = release_tables([model.recipe for model in content.models])
-    arrow = spectra_tables(tables, content) | model_tables(tables, counted)
+    tables = release_tables([model.recipe for model in content.models], content.flux)
+    arrow: dict[str, Rows] = spectra_tables(tables, content) | model_tables(tables, counted)
     arrow |= {table.name: held for table, held in content.extra}
     tables += tuple(table for table, _ in content.extra)
-    tables = tuple(as_held(table, arrow[table.name]) if table.name in arrow else table for table in tables)
+    tables = held(tables, arrow)
     arrow |= tap_schema(tables)
-    write_catalogue(directory / CATALOGUE, tables, arrow)
+    write_catalogue(directory / CATALOGUE, tables, readable(arrow))
     (directory / "tables.json").write_text(to_json(tables), encoding="utf-8")
     write_words(directory, root, content, content.refused)
     for model in content.models:
@@ -105,7 +110,14 @@ def in_sky_order(content: Content) -> Content:
     order = rows.sky_order(seen)
     place = np.empty(len(order), np.int64)
     place[order] = np.arange(len(order))
-    models = [replace(model, embeddings=_moved(model.embeddings, place)) for model in content.models]
+    models = [
+        replace(
+            model,
+            embeddings=_moved(model.embeddings, place),
+            prepared=((int(place[of]), one) for of, one in model.prepared),
+        )
+        for model in content.models
+    ]
     return replace(content, models=models, seen=seen.take(pa.array(order)).combine_chunks())
 
 
@@ -126,18 +138,33 @@ def _moved(embeddings: rows.Embeddings, place: NDArray[np.int64]) -> rows.Embedd
     )
 
 
-def release_tables(recipes: Sequence[Recipe]) -> tuple[Table, ...]:
-    """What a release with these models publishes; the models' tables stand after doppel.spectra."""
+def release_tables(recipes: Sequence[Recipe], flux: Sequence[str] = ()) -> tuple[Table, ...]:
+    """What a release with these models publishes, and prepared spectra of some; after doppel.spectra."""
     first, *others = published.tables()
     models = [published.model_table(recipe.name, recipe.labels, recipe.latents) for recipe in recipes]
-    return (first, *models, *others)
+    spectra = [published.flux_table(one.name, one.grid.pixels) for one in recipes if one.name in flux]
+    grids = [published.grids_table()] if spectra else []
+    return (first, *models, *spectra, *grids, *others)
 
 
-def spectra_tables(tables: Sequence[Table], content: Content, first: int = 0) -> dict[str, pa.Table]:
+def held(tables: Sequence[Table], arrow: Mapping[str, Rows]) -> tuple[Table, ...]:
+    """The tables as their rows need them; prepared spectra have the identifiers of doppel.spectra."""
+    texts = {
+        name: one if isinstance(one, pa.Table) else arrow["doppel.spectra"] for name, one in arrow.items()
+    }
+    return tuple(as_held(table, texts[table.name]) if table.name in texts else table for table in tables)
+
+
+def readable(arrow: Mapping[str, Rows]) -> dict[str, pa.Table | pa.RecordBatchReader]:
+    """The rows as the engine takes them."""
+    return {name: one if isinstance(one, pa.Table) else one.reader() for name, one in arrow.items()}
+
+
+def spectra_tables(tables: Sequence[Table], content: Content, first: int = 0) -> dict[str, Rows]:
     """Tables whose rows are the spectra of `content`, in the order of their row numbers, from `first` on."""
     described, seen = {table.name: table for table in tables}, as_table(content.seen)
     given = rows.numbered(seen, content.words, first)
-    arrow = {
+    arrow: dict[str, Rows] = {
         "doppel.spectra": rows.spectra_rows(described["doppel.spectra"], given),
         "ivoa.obscore": rows.obscore_rows(described["ivoa.obscore"], given),
         FACTS: rows.facts_rows(given, {m.recipe.name: m.embeddings.reasons for m in content.models}),
@@ -147,6 +174,8 @@ def spectra_tables(tables: Sequence[Table], content: Content, first: int = 0) ->
         arrow[name] = rows.model_rows(
             described[name], model.recipe, seen["publisher_did"], model.embeddings, first
         )
+        if table := described.get(published.flux_name(model.recipe.name)):
+            arrow[table.name] = FluxRows(table, model.prepared, seen["publisher_did"], first)
     return arrow
 
 
@@ -155,10 +184,14 @@ def model_tables(tables: Sequence[Table], counted: Sequence[tuple[TrainedModel, 
     described = {table.name: table for table in tables}
     told = [(model.recipe, count, _report_text(model.directory)) for model, count in counted]
     recipes = [model.recipe for model, _ in counted]
-    return {
+    arrow = {
         "doppel.models": rows.models_rows(described["doppel.models"], told),
         "doppel.latents": rows.latents_rows(described["doppel.latents"], recipes),
     }
+    if grids := described.get(published.GRIDS):
+        with_flux = [recipe for recipe in recipes if published.flux_name(recipe.name) in described]
+        arrow[grids.name] = grids_rows(grids, with_flux)
+    return arrow
 
 
 def _report_text(directory: Path) -> str:
@@ -190,12 +223,15 @@ def write_part(directory: Path, content: Content, first: int = 0) -> None:
             VectorSet.build(target, of + first, model.embeddings.vectors, rank[of], weights)
 
 
-def table_hashes(arrow: Mapping[str, pa.Table]) -> dict[str, str]:
-    """Of what tables say, by name; a report's timings do not make another release."""
-    return {
-        name: manifest.content_hash(table.drop_columns(["report"]) if name == "doppel.models" else table)
-        for name, table in arrow.items()
-    }
+def table_hashes(arrow: Mapping[str, Rows]) -> dict[str, str]:
+    """Of what tables say, by name, once they are written; a report's timings make no other release."""
+    return {name: _hash(name, one) for name, one in arrow.items()}
+
+
+def _hash(name: str, one: Rows) -> str:
+    if not isinstance(one, pa.Table):
+        return one.content_hash
+    return manifest.content_hash(one.drop_columns(["report"]) if name == "doppel.models" else one)
 
 
 def vector_hashes(content: Content) -> dict[str, str]:

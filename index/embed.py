@@ -33,7 +33,7 @@ def embed(name: str, directory: Path, spectra: Spectra, work: Work, progress: Pr
     if not parts:
         return TrainedModel(directory, encoder.recipe, nothing(encoder.recipe, reasons))
     embeddings = _embeddings(spectra.places(name), parts, reasons)
-    return TrainedModel(directory, encoder.recipe, embeddings)
+    return TrainedModel(directory, encoder.recipe, embeddings, spectra.laid_out(name))
 
 
 def _encoded(encoder: Encoder, prepared: Sequence[Prepared], path: Path) -> Arrays:

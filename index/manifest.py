@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -80,11 +80,30 @@ def file_sha256(path: Path) -> str:
 
 def content_hash(rows: pa.Table) -> str:
     """Of the ordered rows in batches of fixed length: how they came together does not matter."""
-    digest = hashlib.sha256()
     whole = _settled(rows).combine_chunks()
-    with pa.ipc.new_stream(_Digest(digest), whole.schema) as stream:
-        stream.write_table(whole, max_chunksize=HASHED_ROWS)
-    return digest.hexdigest()
+    found = ContentHash(whole.schema)
+    for _ in found.of(whole.to_batches(HASHED_ROWS)):
+        pass
+    return found.hexdigest
+
+
+class ContentHash:
+    """The hash of rows that only pass by, in batches of fixed length."""
+
+    def __init__(self, schema: pa.Schema) -> None:
+        self._digest, self._schema = hashlib.sha256(), schema
+
+    def of(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """The same batches; they are hashed as they are taken."""
+        with pa.ipc.new_stream(_Digest(self._digest), self._schema) as stream:
+            for batch in batches:
+                stream.write_batch(batch)
+                yield batch
+
+    @property
+    def hexdigest(self) -> str:
+        """Once all batches were taken."""
+        return self._digest.hexdigest()
 
 
 def _settled(rows: pa.Table) -> pa.Table:

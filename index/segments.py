@@ -18,14 +18,16 @@ import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
 from index import manifest
-from index.catalogue import as_held, tap_schema
+from index.catalogue import tap_schema
 from index.content import (
     CATALOGUE,
     Content,
     Refusal,
     as_table,
+    held,
     in_sky_order,
     model_tables,
+    readable,
     spectra_tables,
     table_hashes,
     vector_hashes,
@@ -123,8 +125,8 @@ def _change_tables(
     """Changes the copied catalogue and writes tables.json; hashes of what is new, and rows by table."""
     before = tuple(from_json((old / "tables.json").read_text(encoding="utf-8")))
     more = spectra_tables(before, content, first)
-    tables = tuple(as_held(table, more[table.name]) if table.name in more else table for table in before)
-    rows = change_catalogue(directory / CATALOGUE, more, gone)
+    tables = held(before, more)
+    rows = change_catalogue(directory / CATALOGUE, readable(more), gone)
     counted = [(model, rows[f"doppel.{model.recipe.name}"]) for model in content.models]
     instead = model_tables(tables, counted) | (tap_schema(tables) if tables != before else {})
     write_catalogue(directory / CATALOGUE, tables, instead)

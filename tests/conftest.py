@@ -23,6 +23,7 @@ kind = "linear"
 grid = { start = 3800.0, stop = 7000.0, pixels = 1024 }
 components = 24
 axes = 8
+publish_flux = true
 
 [[model]]
 name = "halpha"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeAlias
 
 import duckdb
 import numpy as np
@@ -15,6 +16,8 @@ from index.catalogue import ROW_NUMBER
 from index.engines.duckdb_engine import EngineError
 from registry_metadata.columns import Column, Table
 
+MEMORY = "2GB"  # beyond it, what is not yet written goes to a file beside the catalogue
+Rows: TypeAlias = pa.Table | pa.RecordBatchReader  # what comes as a stream is not held in memory
 _SQL_TYPES = {
     "boolean": "BOOLEAN",
     "short": "SMALLINT",
@@ -35,7 +38,7 @@ def sql_type(column: Column) -> str:
     return f"{scalar}[{column.arraysize.rstrip('*')}]"
 
 
-def write_catalogue(path: Path, tables: Sequence[Table], content: Mapping[str, pa.Table]) -> None:
+def write_catalogue(path: Path, tables: Sequence[Table], content: Mapping[str, Rows]) -> None:
     """Tables, published as `tables` say or only ours, in a new file or in place of those of the same names.
 
     EngineError where it fails.
@@ -46,7 +49,7 @@ def write_catalogue(path: Path, tables: Sequence[Table], content: Mapping[str, p
         _put(database, {table.name: table for table in tables}, content)
 
 
-def change_catalogue(path: Path, more: Mapping[str, pa.Table], removed: ArrayLike) -> dict[str, int]:
+def change_catalogue(path: Path, more: Mapping[str, Rows], removed: ArrayLike) -> dict[str, int]:
     """Adds rows to tables of spectra and takes out `removed` row numbers; how many rows each holds then.
 
     EngineError where it fails, also where a table has other columns than the rows that it shall take.
@@ -54,7 +57,7 @@ def change_catalogue(path: Path, more: Mapping[str, pa.Table], removed: ArrayLik
     with _written(path) as database:
         database.register("removed", pa.table({ROW_NUMBER: np.asarray(removed, np.int64)}))
         for name, rows in more.items():
-            _require_columns(database, name, rows.column_names)
+            _require_columns(database, name, rows.schema.names)
             database.register("incoming", rows)
             database.execute(f"INSERT INTO {_name(name)} BY NAME FROM incoming")
             database.unregister("incoming")
@@ -75,7 +78,7 @@ def _require_columns(database: duckdb.DuckDBPyConnection, name: str, columns: Se
 def _written(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """The file, open for writing, and whole when it is closed."""
     try:
-        with duckdb.connect(str(path)) as database:
+        with duckdb.connect(str(path), config={"memory_limit": MEMORY}) as database:
             yield database
             database.execute("CHECKPOINT")
     except duckdb.Error as error:
@@ -85,7 +88,7 @@ def _written(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
 def _put(
     database: duckdb.DuckDBPyConnection,
     described: Mapping[str, Table],
-    content: Mapping[str, pa.Table],
+    content: Mapping[str, Rows],
 ) -> None:
     for name, rows in content.items():
         database.register("incoming", rows)

@@ -48,7 +48,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 def export(config: Config, release: OpenRelease, directory: Path, schema: str) -> dict[str, int]:
     """Writes the descriptor and one VOTable per table; the rows of each table."""
-    models = [table for table in release.tables.values() if table.model]
+    models = [release.tables[f"doppel.{name}"] for name in release.models]
     (directory / "data").mkdir(parents=True, exist_ok=True)
     counts = {
         name: written(release, name, directory / "data" / f"{name.partition('.')[2]}.vot", config.service.url)

@@ -54,6 +54,9 @@ class Nearest(Protocol):
     def vector(self, row: int) -> Vectors | None:
         """The vector (d,) of a row; None where the row has no embedding."""
 
+    def taken(self, rows: ArrayLike) -> dict[int, Vectors]:
+        """The vectors (d,) of those `rows` that have one."""
+
     def search(
         self,
         query: ArrayLike,

@@ -101,6 +101,23 @@ class Releases:
             self._write_history(history[: earlier[-1] + 1])
             return history[earlier[-1]]
 
+    def drop(self, release: str) -> None:
+        """Removes a release from the servers and the disk; ReleaseError where it is the published one."""
+        path = self.path(release)
+        with self._lock():
+            if (self.root / CURRENT).resolve() == path.resolve():
+                raise ReleaseError(f"{release} is published; publish another one before it is dropped")
+            if self.vectors and self.vectors != (self.database,):
+                from index.engines.pgvector_load import VectorReleases
+
+                with closing(VectorReleases.of(self.vectors)) as loaded:
+                    loaded.drop(release)
+            if self.database:
+                from index.engines.postgres_load import PostgresReleases
+
+                PostgresReleases(self.database).drop(release)
+            shutil.rmtree(path)
+
     def verify(self, release: str) -> Sequence[str]:
         """What is wrong with it, one sentence each."""
         return manifest.problems(self.path(release))

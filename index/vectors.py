@@ -177,6 +177,11 @@ class VectorSet:
                 return np.array(part.vectors[place])
         return None
 
+    def taken(self, rows: ArrayLike) -> dict[int, Vectors]:
+        """The vectors (d,) of those `rows` that have one."""
+        found = ((row, self.vector(row)) for row in np.asarray(rows, np.int64).tolist())
+        return {row: vector for row, vector in found if vector is not None}
+
     def search(
         self,
         query: ArrayLike,

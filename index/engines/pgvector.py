@@ -44,7 +44,7 @@ NEAREST = SQL("""{head} SELECT asked.number, near.*
     ) AS near""")
 WITHIN = SQL("""{head} SELECT row_number, did_rank, 0::float8, public.vector_send(z)
     FROM {rows} AND {key} OPERATOR(public.<->) %(point)s::public.vector <= %(reach)s""")
-ONE = SQL("SELECT public.vector_send(z) FROM {rows} AND row_number = %(row)s")
+TAKEN = SQL("SELECT row_number, public.vector_send(z) FROM {rows} AND row_number = ANY(%(rows)s)")
 ROWS = SQL("SELECT row_number FROM {table}")
 ALL = SQL("SELECT row_number, public.vector_send(z) FROM {table}")
 FORCED = {"enable_seqscan": "off", "enable_sort": "off"}  # nothing but the graph
@@ -126,17 +126,15 @@ class PgPart:
     def _named(self, codes: Ids) -> list[str]:
         return [self.layout.collections[code] for code in codes.tolist()]
 
-    def vector(self, row: int) -> Vectors | None:
-        """The vector (d,) of a row; None where it is not here."""
-        passing = self.passing(np.array([row]))
+    def taken(self, rows: Ids) -> dict[int, Vectors]:
+        """The vectors (d,) of those rows that lie here."""
+        passing = self.passing(rows)
         if not passing.count:
-            return None
-        values = {"collections": passing.collections, "row": row}
+            return {}
         with self.server.reading() as cursor:
-            cursor.execute(ONE.format(rows=self._rows), values)
-            ((told,),) = cursor.fetchall()
-        vector: Vectors = vectors_from([told], self.layout.dimension)[0]
-        return vector
+            cursor.execute(TAKEN.format(rows=self._rows), {"collections": passing.collections, "rows": rows})
+            numbers, vectors = zip(*cursor.fetchall(), strict=True)
+        return dict(zip(numbers, vectors_from(vectors, self.layout.dimension), strict=True))
 
     def search(self, points: Vectors, k: int, metric: Weights, passing: Passing, exact: bool) -> list[Found]:
         """The `k` nearest of the rows that pass to each of `points` (m, d)."""

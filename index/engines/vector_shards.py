@@ -52,7 +52,13 @@ class VectorShards:
         return np.sort(np.concatenate([part.rows for part in self.parts]))
 
     def vector(self, row: int) -> Vectors | None:
-        return self.parts[row % len(self.parts)].vector(row)
+        return self.parts[row % len(self.parts)].taken(np.array([row])).get(row)
+
+    def taken(self, rows: ArrayLike) -> dict[int, Vectors]:
+        asked, found = np.asarray(rows, np.int64), dict[int, Vectors]()
+        for vectors in self._every(lambda part: part.taken(asked)):
+            found |= vectors
+        return found
 
     def search(
         self,

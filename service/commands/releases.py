@@ -1,4 +1,4 @@
-"""`doppel releases`: what there is, and which is published."""
+"""`doppel releases`: what there is, and which is published; old ones are dropped."""
 
 from __future__ import annotations
 
@@ -10,11 +10,15 @@ from service.commands.common import add_config, answer, configured
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--drop", metavar="RELEASE", help="remove an old one, from the servers too")
     add_config(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
-    releases = Releases(configured(arguments).releases)
+    config = configured(arguments)
+    releases = Releases(config.releases, config.index.database, config.index.servers)
+    if arguments.drop:
+        releases.drop(arguments.drop)
     try:
         current = releases.current().name
     except ReleaseError:

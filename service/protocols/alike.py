@@ -156,8 +156,8 @@ def reranked(release: OpenRelease, found: Hits, k: int) -> Hits:
     names = [f"{latent.name}_sigma" for latent in one.model.recipe.latents]
     rows = [one.rows[0], *(row for row in map(release.row_of, found.dids) if row is not None)]
     sigmas = sigmas_of(release, one.model, names, rows)
-    vectors = [one.model.vectors.vector(row) for row in rows]
-    stacked = np.stack([vector for vector in vectors if vector is not None])
+    vectors = one.model.vectors.taken(rows)
+    stacked = np.stack([vectors[row] for row in rows])
     distances = noisy_distances(stacked[0], sigmas[0], stacked[1:], sigmas[1:], one.weights, one.model.recipe)
     order = sorted(range(len(found.dids)), key=lambda place: (distances[place], found.dids[place]))[:k]
     remark = Info(
@@ -192,10 +192,10 @@ def sigmas_of(
 def explained(release: OpenRelease, found: Hits) -> list[tuple[str, str]]:
     """Of every hit the shares of its squared distance: by latent, and by block; largest first."""
     one, weights = found.reference, found.reference.weights
-    texts = []
-    for did in found.dids:
-        row = release.row_of(did)
-        vector = None if row is None else one.model.vectors.vector(row)
+    rows, texts = release.rows_of(found.dids), []
+    vectors = one.model.vectors.taken([row for row in rows if row is not None])
+    for row in rows:
+        vector = None if row is None else vectors.get(row)
         if vector is None:
             texts.append(("", ""))
             continue

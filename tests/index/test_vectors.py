@@ -200,6 +200,9 @@ def test_rows_without_a_vector_do_not_count(vectors: Nearest) -> None:
     vector = vectors.vector(int(ROWS[19_999]))
     assert vector is not None
     np.testing.assert_array_equal(vector, DATA.vectors[19_999])
+    several = vectors.taken([int(ROWS[19_999]), 6, 10**9, 5])
+    assert list(map(int, sorted(several))) == [5, int(ROWS[19_999])]
+    np.testing.assert_array_equal(several[5], DATA.vectors[0])
 
 
 def test_the_order_of_the_condition_and_repeated_rows_do_not_matter(vectors: Nearest) -> None:

@@ -91,6 +91,20 @@ def test_releases_are_listed(
     )
 
 
+def test_only_a_release_that_is_not_published_is_dropped(
+    copied: Path, release: OpenRelease, capsys: pytest.CaptureFixture[str]
+) -> None:
+    releases = copied.parent / "releases"
+    shutil.copytree(releases / release.id, releases / "older")
+    arguments = ["releases", "--config", str(copied), "--drop"]
+    assert main([*arguments, release.id]) == 1
+    assert "is published; publish another one before it is dropped" in capsys.readouterr().err
+    assert main([*arguments, "older"]) == 0
+    assert not (releases / "older").exists()
+    assert "published" in capsys.readouterr().out
+    assert main([*arguments, "older"]) == 1
+
+
 def test_an_unknown_key_ends_with_2(copied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     copied.write_text(copied.read_text(encoding="utf-8") + "[service]\nprot = 1\n", encoding="utf-8")
     assert main(["build", "--config", str(copied)]) == 2

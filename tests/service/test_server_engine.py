@@ -6,7 +6,7 @@ import csv
 import io
 import shutil
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,13 +14,14 @@ import pytest
 from httpx2 import Response
 from starlette.testclient import TestClient
 
-from index.release import OpenRelease, ReleaseHolder, Releases
+from index.engines.postgres_load import PostgresReleases
+from index.release import OpenRelease, ReleaseError, ReleaseHolder, Releases
 from service.app import create_app
 from service.commands import publish
 from service.config import Config
 from service.formats.spectrum import write_fits
 from service.state import State
-from tests import pg
+from tests import pg, synthetic
 
 Row = dict[str, str]
 COLUMNS = ("ssa_pubdid", "ssa_pubDID", "ref")
@@ -173,6 +174,30 @@ def test_the_plan_is_told(served: TestClient, did: str) -> None:
     document = served.get("/tap/sync", params={"LANG": "ADQL", "QUERY": query}).text
     assert 'name="plan" value="exact on the subset"' in document
     assert 'name="exact" value="true"' in document
+
+
+def test_a_release_is_taken_over_whole_and_dropped_from_all_servers(
+    place: Place, release: OpenRelease, tmp_path: Path
+) -> None:
+    """Who began with the first release goes on with it."""
+    config = place.config
+    releases = Releases(config.releases, config.index.database, config.index.servers)
+    first = releases.current().name
+    second = releases.write(synthetic.content(tmp_path / "trained", 60))
+    embedded = len(release.models["optical"].vectors)
+    with closing(ReleaseHolder(Releases(config.releases), config.index.limits)) as holder:
+        releases.publish(second)
+        with holder.pin() as pinned:
+            assert (pinned.id, len(pinned.models["optical"].vectors)) == (first, embedded)
+        assert holder.refresh()
+        with holder.pin() as pinned:
+            assert (pinned.id, len(pinned.models["optical"].vectors)) == (second, 48)
+            with pytest.raises(ReleaseError, match="is published"):
+                releases.drop(second)
+    assert releases.rollback() == first
+    releases.drop(second)
+    left = [list(PostgresReleases(uri).list()) for uri in (config.index.database, *place.servers)]
+    assert left == [[first]] * len(left)
 
 
 def test_a_missing_server_is_an_error_that_names_it_in_every_protocol(

@@ -51,6 +51,21 @@ def send(script: Program, topcat: Topcat, url: str, name: str) -> None:
     until(lambda: name in topcat.tables(), f"table {name} in TOPCAT")
 
 
+def bring(script: Program, topcat: Topcat, table: Table, file: Path) -> int:
+    """Sends a table from a file; how many TOPCAT has then, which is its number there."""
+    table.write(file, format="votable")
+    send(script, topcat, file.as_uri(), file.stem)
+    return len(topcat.tables())
+
+
+def use_tap(topcat: Topcat, live: str) -> None:
+    """Opens the TAP window for our service and waits until it knows our functions."""
+    topcat.wait("click", CONTROL, TAP)
+    topcat.wait("fill", TAP, "TAP URL", f"{live}/tap")
+    topcat.wait("click", TAP, "Use Service")
+    until(lambda: any("latent_distance" in text for text in topcat.do("texts", TAP)), "functions in TOPCAT")
+
+
 def act(topcat: Topcat, action: str) -> str:
     """Opens the activation window of the current table and chooses an action; the title of the window."""
     window = topcat.window(ACTIONS)
@@ -122,10 +137,7 @@ def test_m02_a_row_that_topcat_sends_comes_back_as_its_neighbours(
 
 def test_topcat_asks_tap_itself_and_knows_our_functions(live: str, topcat: Topcat) -> None:
     before = len(topcat.tables())
-    topcat.wait("click", CONTROL, TAP)
-    topcat.wait("fill", TAP, "TAP URL", f"{live}/tap")
-    topcat.wait("click", TAP, "Use Service")
-    until(lambda: any("latent_distance" in text for text in topcat.do("texts", TAP)), "functions in TOPCAT")
+    use_tap(topcat, live)
     star = str(read(tap(live, "SELECT TOP 1 ssa_pubdid FROM doppel.optical ORDER BY 1"))["ssa_pubdid"][0])
     distance = f"latent_distance(ssa_pubdid, '{star}')"
     topcat.wait("write", TAP, f"SELECT TOP 4 ssa_pubdid, {distance} AS d FROM doppel.optical ORDER BY d")
@@ -163,9 +175,7 @@ def test_topcat_asks_ssa_in_its_own_window(live: str, topcat: Topcat, placed: Ta
 def test_topcat_asks_ssa_for_every_row_of_a_table(
     live: str, topcat: Topcat, script: Program, placed: Table, tmp_path: Path
 ) -> None:
-    placed.write(tmp_path / "stars.vot", format="votable")
-    send(script, topcat, (tmp_path / "stars.vot").as_uri(), "stars")
-    before = len(topcat.tables())
+    before = bring(script, topcat, placed, tmp_path / "stars.vot")
     topcat.wait("click", CONTROL, MULTIPLE)
     topcat.wait("fill", MULTIPLE, "SSA URL", f"{live}/ssa")
     topcat.wait("choose", MULTIPLE, f"{before}: stars")
@@ -181,13 +191,8 @@ def test_topcat_asks_ssa_for_every_row_of_a_table(
 def test_topcat_uploads_its_table_to_tap(
     live: str, topcat: Topcat, script: Program, placed: Table, tmp_path: Path
 ) -> None:
-    placed.write(tmp_path / "mine.vot", format="votable")
-    send(script, topcat, (tmp_path / "mine.vot").as_uri(), "mine")
-    before = len(topcat.tables())
-    topcat.wait("click", CONTROL, TAP)
-    topcat.wait("fill", TAP, "TAP URL", f"{live}/tap")
-    topcat.wait("click", TAP, "Use Service")
-    until(lambda: any("latent_distance" in text for text in topcat.do("texts", TAP)), "functions in TOPCAT")
+    before = bring(script, topcat, placed, tmp_path / "mine.vot")
+    use_tap(topcat, live)
     topcat.wait(
         "write", TAP,
         f"SELECT m.ssa_pubdid AS mine, s.ssa_pubdid AS theirs FROM TAP_UPLOAD.t{before} AS m "

@@ -25,6 +25,7 @@ class Limits:
     upload_rows: int = setting(2_000_000, "rows of an uploaded table")
     upload_columns: int = setting(1000, "columns of an uploaded table")
     upload_tables: int = setting(16, "tables uploaded with one query")
+    token_seconds: int = setting(7 * 86400, "time for which upload:<token> of a spectrum sent works")
     fetch_seconds: int = setting(30, "time to load an upload from elsewhere")
     jobs_per_client: int = setting(200, "jobs not yet destroyed")
     running_jobs: int = setting(2, "jobs that run at a time in one process")

@@ -32,7 +32,6 @@ if TYPE_CHECKING:
     from service.state import State
 
 PREFIX = "upload:"
-KEPT_SECONDS = 7 * 86400
 PART = "spectrum"  # the part of a form that holds the file
 MEDIA = ("air", "vacuum")
 FRAMES = ("rest", "heliocentric", "barycentric", "observed")
@@ -150,12 +149,19 @@ def number(value: Any) -> float | None:
 # --- tokens ---
 
 
+def keep(services: Any, name: str, own: Own) -> str:
+    """The word upload:<token> that stands for the spectrum until it expires."""
+    token: str = services.state.keep_token(name, own.to_bytes(), services.config.limits.token_seconds)
+    return PREFIX + token
+
+
 def kept(state: State, token: str) -> Own:
     """The upload that a token stands for; UsageFault where it is unknown or has expired."""
     found = state.token(token.removeprefix(PREFIX))
     if found is None:
-        days = KEPT_SECONDS // 86400
-        raise UsageFault(f"{token} stands for no upload; they are kept {days} days after /encode")
+        raise UsageFault(
+            f"{token} stands for no upload, or for one that has expired; /encode says until when it works"
+        )
     return Own.from_bytes(found.content)
 
 
@@ -181,9 +187,8 @@ async def post_spectrum(request: Request) -> Response:
         own = state.parsers.read(sent.content, sent.told)
         with state.holder.pin() as release:
             words = answer(release, own)
-        token = state.state.keep_token(sent.told.name, own.to_bytes(), KEPT_SECONDS)
-        expires = datetime.now(UTC) + timedelta(seconds=KEPT_SECONDS)
-        return {"upload": f"{PREFIX}{token}", "expires": iso(expires), **words}
+        expires = datetime.now(UTC) + timedelta(seconds=state.config.limits.token_seconds)
+        return {"upload": keep(state, sent.told.name, own), "expires": iso(expires), **words}
 
     words = await run_in_threadpool(work)
     body = json.dumps(words, ensure_ascii=False, indent=1).encode() + b"\n"

@@ -39,7 +39,7 @@ from service.protocols.alike import (
 from service.protocols.constraints import Listed
 from service.protocols.dali import Params, choose_word, request_params
 from service.protocols.descriptors import DEFAULT_NEIGHBOURS, MAX_NEIGHBOURS
-from service.protocols.encode import KEPT_SECONDS, PREFIX, Sent, sent_spectrum
+from service.protocols.encode import Sent, keep, sent_spectrum
 from service.protocols.ready import SHORT, ready_rows, short_answer
 from service.protocols.spectra import (
     DISTANCE,
@@ -298,8 +298,7 @@ def similar(services: Any, params: Params, sent: Sent | None, stack: ExitStack) 
     told: tuple[Info, ...] = (Info("server_software", "Doppel"),)
     if sent is not None:
         own = services.parsers.read(sent.content, sent.told)
-        token = services.state.keep_token(sent.told.name, own.to_bytes(), KEPT_SECONDS)
-        ids.append(f"{PREFIX}{token}")
+        ids.append(keep(services, sent.told.name, own))
         told = (*told, Info("upload", ids[-1], "; ".join(own.assumed)))
     if not ids:
         raise UsageFault(

@@ -17,9 +17,8 @@ if TYPE_CHECKING:
 
 COLUMN = "embedding"
 ROUNDING = 1 + 1e-9  # the engine sums in another order than the index
-
-
 LARGEST = 1e15  # far beyond every latent; the search takes no more
+POWERS, FACTORS = (0.25, 4.0), (1e-9, 1e9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,10 +48,8 @@ class Straight:
         The search is approximate, but a certified radius search with its k-th distance follows: nothing
         nearer can be missing, so that the answer is that of the scan.
         """
-        while isinstance(node, exp.Paren) or (
-            isinstance(node, exp.Anonymous) and node.this.upper() == "SQRT"
-        ):
-            node = node.this if isinstance(node, exp.Paren) else node.expressions[0]
+        while (inner := same_order(node)) is not None:
+            node = inner
         found = self._by_node.get(id(node))
         if found is None or not parts.top or parts.scope.correlated or parts.grouped or parts.distinct:
             return
@@ -82,8 +79,26 @@ class Straight:
         return found[0] if len(found) == 1 else None
 
 
-def is_root(node: Any) -> bool:
-    return isinstance(node, exp.Anonymous) and str(node.this).upper() == "SQRT"
+def same_order(node: Any) -> Any:
+    """What rows could as well be sorted by, less a root, a power or a factor; None where there is none."""
+    match node:
+        case exp.Paren():
+            return node.this
+        case exp.Anonymous(this=str(name), expressions=[inner]) if name.upper() == "SQRT":
+            return inner
+        case exp.Anonymous(this=str(name), expressions=[inner, power]) if name.upper() == "POWER":
+            return inner if is_between(power, POWERS) else None
+        case exp.Mul() if is_between(node.this, FACTORS):
+            return node.expression
+        case exp.Mul() | exp.Div() if is_between(node.expression, FACTORS):
+            return node.this
+    return None
+
+
+def is_between(node: Any, bounds: tuple[float, float]) -> bool:
+    """Whether it is a literal number in these bounds, within which rounding changes no order that matters."""
+    literal = isinstance(node, exp.Literal) and not node.is_string
+    return literal and bounds[0] <= float(node.name) <= bounds[1]
 
 
 def model_of(value: Value) -> str | None:

@@ -16,9 +16,9 @@ from starlette.routing import BaseRoute, Route
 from index.release import OpenRelease
 from service.errors import ServiceFault, UsageFault
 from service.protocols.dali import Params, request_params
-from service.protocols.encode import KEPT_SECONDS, kept, sent_spectrum
+from service.protocols.encode import keep, kept, sent_spectrum
 from service.web import assets
-from service.web.archive import MAX_HITS, UPLOAD, Archive
+from service.web.archive import MAX_HITS, Archive
 from service.web.curves import draw
 from service.web.elsewhere import Question, ways
 from service.web.entries import Entry
@@ -272,14 +272,13 @@ async def _upload(request: Request, params: Params) -> Make:
     await request.close()
     state = request.app.state
 
-    def keep(_: Archive, site: Site) -> Page:
+    def kept_page(_: Archive, site: Site) -> Page:
         if sent is None or not sent.content:
             raise UsageFault("There is no file: choose one with a spectrum in it")
         spectrum = state.parsers.read(sent.content, sent.told)
-        token = state.state.keep_token(sent.told.name, spectrum.to_bytes(), KEPT_SECONDS)
-        return Page(go_to=Ask.of(params).address(site.path, f"{UPLOAD}{token}"))
+        return Page(go_to=Ask.of(params).address(site.path, keep(state, sent.told.name, spectrum)))
 
-    return keep
+    return kept_page
 
 
 async def tap(request: Request) -> Response:

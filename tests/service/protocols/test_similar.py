@@ -2,12 +2,15 @@
 
 import csv
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from astropy.io import votable
+from starlette.testclient import TestClient
 
 from index.metric import Metric
+from service.app import create_app
 from service.formats.spectrum import write_csv, write_fits
 
 pytestmark = pytest.mark.filterwarnings("ignore:The unit '(Angstrom|erg)' has been deprecated")
@@ -161,6 +164,26 @@ def test_encode_gives_a_word_that_works_everywhere(client, release, embedded):
     assert dids[0] == embedded
     assert [row["ssa_pubdid"] for row in lines(tap.text)] == dids
     assert [row["ssa_pubDID"] for row in lines(ssa.text)] == dids
+
+
+def test_a_word_works_as_long_as_the_configuration_says(client, config, holder, state, release, embedded):
+    body = write_fits(release.spectrum(release.row_of(embedded)))
+    short = replace(config, limits=replace(config.limits, token_seconds=-1))
+    with TestClient(create_app(short, holder, state)) as other:
+        upload = other.post("/encode", files={"spectrum": ("a.fits", body)}).json()["upload"]
+        query = (
+            f"SELECT TOP 1 ssa_pubdid FROM doppel.spectra ORDER BY latent_distance(ssa_pubdid, '{upload}')"
+        )
+        for path, params in (
+            ("/similar_to", {"ID": upload}),
+            ("/ssa", {"SIMILAR_TO": upload}),
+            (
+                "/tap/sync",
+                {"LANG": "ADQL", "QUERY": query},
+            ),
+        ):
+            answer = client.get(path, params=params)
+            assert "has expired; /encode says until when" in answer.text, path
 
 
 def test_encode_says_what_is_wrong_with_a_file(client):

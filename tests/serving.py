@@ -25,12 +25,21 @@ def free_port() -> int:
 @contextmanager
 def serving(config: Path, log: Path, environment: Mapping[str, str] | None = None) -> Iterator[str]:
     """The base URL of a service of this configuration; its log is written to `log`."""
+    with running(config, log, environment) as (base, _):
+        yield base
+
+
+@contextmanager
+def running(
+    config: Path, log: Path, environment: Mapping[str, str] | None = None
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """The same with its process."""
     port = free_port()
     command = [sys.executable, "-m", "service.cli", "serve", "--config", str(config), "--port", str(port)]
     with log.open("wb") as stream, _start(command, stream, environment) as process:
         try:
             await_health(f"http://127.0.0.1:{port}", process, log)
-            yield f"http://127.0.0.1:{port}"
+            yield f"http://127.0.0.1:{port}", process
         finally:
             process.terminate()
             process.wait(timeout=30)

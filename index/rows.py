@@ -380,7 +380,13 @@ OBSCORE: Mapping[str, str] = {
     "instrument_name": _INSTRUMENT,
     "obs_title": _TITLE,
     "target_class": "object_class",
+    "obs_creator_name": "its_creator",
+    "obs_creator_did": "creator_did",
+    "obs_release_date": "its_published",
+    "bib_reference": "its_reference",
+    "data_rights": "'public'",
     "em_ucd": "'em.wl'",
+    "em_calib_status": "'calibrated'",
     "o_calib_status": "CASE WHEN flux_calibration IN ('ABSOLUTE', 'RELATIVE', 'NORMALIZED')"
     " THEN lower(flux_calibration) END",
 }

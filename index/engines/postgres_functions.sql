@@ -31,7 +31,7 @@ CREATE OR REPLACE FUNCTION adql.divide(x float8, y float8) RETURNS float8 LANGUA
 CREATE OR REPLACE FUNCTION adql.cot(x float8) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$ SELECT adql.divide(1, pg_catalog.tan(x)) $$;
 CREATE OR REPLACE FUNCTION adql.fmod(x float8, y float8) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$ SELECT CASE WHEN y = 0 THEN 'NaN'::float8 WHEN x < 0 THEN -greatest(0, -x - abs(y) * floor(-x / abs(y)))
+    AS $$ SELECT CASE WHEN y = 0 THEN 'NaN'::float8 WHEN x IS NULL OR y IS NULL THEN NULL WHEN x < 0 THEN -greatest(0, -x - abs(y) * floor(-x / abs(y)))
                       ELSE greatest(0, x - abs(y) * floor(x / abs(y))) END $$;
 CREATE OR REPLACE FUNCTION adql.modulo(x float8, y float8) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$ SELECT adql.fmod(x, y) $$;
@@ -58,7 +58,17 @@ CREATE OR REPLACE FUNCTION adql.trunc(x float8, places bigint) RETURNS float8 LA
 CREATE OR REPLACE FUNCTION adql.hash53(x bigint) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$ SELECT (hashint8extended(x, 2718) & 9007199254740991)::float8 $$;
 
--- Text
+-- Text. Letters of all scripts have cases, whatever the database's own collation; texts are ordered by code points.
+DO $cases$ DECLARE
+    cases text := coalesce((SELECT quote_ident(collname) FROM pg_collation
+        WHERE collname IN ('pg_c_utf8', 'C.utf8', 'und-x-icu') AND collencoding IN (-1, pg_char_to_encoding('UTF8'))
+        ORDER BY collname = 'pg_c_utf8' DESC, collname = 'C.utf8' DESC LIMIT 1), '"default"');
+BEGIN
+    EXECUTE format('CREATE OR REPLACE FUNCTION adql.lower(x text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE '
+        'AS $f$ SELECT pg_catalog.lower(x COLLATE pg_catalog.%s) COLLATE "C" $f$', cases);
+    EXECUTE format('CREATE OR REPLACE FUNCTION adql.upper(x text) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE '
+        'AS $f$ SELECT pg_catalog.upper(x COLLATE pg_catalog.%s) COLLATE "C" $f$', cases);
+END $cases$;
 CREATE OR REPLACE FUNCTION adql.to_text(x float8) RETURNS text LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$ SELECT CASE WHEN x IN ('Infinity', '-Infinity', 'NaN') THEN left(lower(x::text), CASE WHEN x < 0 THEN 4 ELSE 3 END)
                       ELSE regexp_replace(x::text, '^(-?[0-9]+)$', '\1.0') END $$;

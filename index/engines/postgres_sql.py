@@ -25,8 +25,8 @@ from index.engines.duckdb_engine import EngineError
 ALIKE = frozenset(
     (
         "abs", "atan", "atan2", "avg", "ceil", "coalesce", "cos", "count", "degrees", "floor",
-        "greatest", "least", "left", "lower", "max", "min", "pi", "radians", "random", "replace",
-        "rpad", "sin", "split_part", "string_agg", "tan", "unnest", "upper",
+        "greatest", "least", "left", "max", "min", "pi", "radians", "random", "replace",
+        "rpad", "sin", "split_part", "string_agg", "tan", "unnest",
     )
 )  # fmt: skip
 FUNCTIONS = files("index.engines").joinpath("postgres_functions.sql").read_text("utf-8")
@@ -42,7 +42,10 @@ AGGREGATES = frozenset(("avg", "count", "list", "max", "min", "string_agg", "sum
 
 
 class _Reader(DuckDB):
-    """DuckDB's grammar whose functions stay calls by name: what they mean is said here."""
+    """DuckDB's grammar whose functions stay calls by name: what they mean is said here. Subscripts stay as
+    they are written, from 1: to shift them, sqlglot would look for the type of every array."""
+
+    INDEX_OFFSET = 0
 
     class Parser(DuckDBParser):
         FUNCTIONS: ClassVar[dict[str, Any]] = {}
@@ -89,6 +92,9 @@ class _Rewriter:
 
     def tree(self, tree: Any) -> Any:
         """Children before their parents; without recursion, since sums of polygons nest deeply."""
+        for node in list(tree.find_all(exp.Anonymous)):
+            if node.name in AGGREGATES and not node.find(exp.Column) and in_list(node):
+                of_its_query(node)
         nodes = list(tree.dfs())
         for node in nodes:
             if isinstance(node, exp.Placeholder) and node.this is None:
@@ -159,18 +165,18 @@ class _Rewriter:
         return node if whole else ours("modulo", bare(node.this), bare(node.expression))
 
     def element(self, node: Any) -> Any:
-        """Subscripts are calls, so that none is shifted on the way; the reader counts literals from 0."""
+        """Subscripts are calls."""
         if node.this.meta.get("named"):
             return node.this
         place = node.expressions[0]
         if isinstance(place, exp.Slice):
             return ours("slice", node.this, place.this, place.expression)
-        if isinstance(place, exp.Literal):
-            place = exp.Literal.number(int(place.name) + 1)
         return ours("element", node.this, place)
 
     def pattern(self, node: Any) -> Any:
-        """A backslash means itself (ADQL has no escape character)."""
+        """A backslash means itself (ADQL has no escape character); ILIKE compares in lower case."""
+        if isinstance(node, exp.ILike):
+            node = exp.Like(this=ours("lower", node.this), expression=ours("lower", node.expression))
         return exp.Escape(this=node, expression=exp.Literal.string(""))
 
     def shifted(self, node: Any) -> Any:
@@ -229,9 +235,6 @@ class _Rewriter:
 
     def named(self, values: Any, function: Any) -> exp.Expr:
         """list_transform([value], lambda name: expression)[1]: a name for a value, which is computed once."""
-        for call in list(values.find_all(exp.Anonymous)):
-            if call.name in AGGREGATES and not call.find(exp.Column):
-                call.replace(of_its_query(call))
         (value,) = values.expressions
         inner = exp.select(exp.alias_(value, function.expressions[0].copy(), copy=False), copy=False)
         source = inner.offset(0, copy=False).subquery(self.alias(), copy=False)
@@ -307,17 +310,32 @@ def is_ours(node: Any) -> bool:
     return isinstance(node, exp.Literal) and not node.is_string and float(node.name) != 0
 
 
-def of_its_query(aggregate: Any) -> exp.Expr:
-    """An aggregate without columns would belong to the innermost query; this one names a row of its own."""
-    row = exp.column(aggregate.find_ancestor(exp.Select).args["from_"].this.alias)
-    always = exp.Is(this=exp.paren(row.is_(exp.Null())), expression=exp.Null()).not_()
-    return exp.Filter(this=aggregate.copy(), expression=exp.Where(this=always))
+def in_list(node: Any) -> bool:
+    """Whether a list is made of it within its query: as a value with a name, as elements that are changed."""
+    while (node := node.find_ancestor(exp.Select, exp.Anonymous)) is not None:
+        if isinstance(node, exp.Select):
+            return False
+        if node.name in ("list_transform", "list_filter"):
+            return True
+    return False
+
+
+def of_its_query(aggregate: Any) -> None:
+    """Without columns an aggregate would be taken in the query that a list becomes; so it names a row."""
+    value = aggregate.expressions[0]
+    value = value.expressions[0] if isinstance(value, exp.Distinct) else value
+    row = exp.paren(exp.column(aggregate.find_ancestor(exp.Select).args["from_"].this.alias).is_(exp.Null()))
+    if isinstance(value, exp.Star):
+        value.replace(row)
+    else:
+        always = exp.Not(this=exp.Is(this=row, expression=exp.Null()))
+        value.replace(exp.Case(ifs=[exp.If(this=always, true=value.copy())]))
 
 
 def is_first(node: Any) -> bool:
-    """Whether it is the first element of what it stands for; the reader counts literals from 0."""
+    """Whether it is the first element of something."""
     place = node.expressions[0] if isinstance(node, exp.Bracket) else None
-    return isinstance(place, exp.Literal) and place.name == "0"
+    return isinstance(place, exp.Literal) and place.name == "1"
 
 
 def in_domain(name: str, argument: Any) -> bool:

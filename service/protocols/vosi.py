@@ -21,7 +21,6 @@ from service.errors import NotFoundFault
 from service.formats.choose import FORMATS
 from service.formats.votable import escape, tag
 from service.limits import Limits
-from service.query import vectors
 from service.query.functions import declared_udfs
 from service.watch import Metrics
 
@@ -56,7 +55,6 @@ def tap_facts(base_url: str, limits: Limits) -> TapFacts:
         url=f"{base_url}/tap",
         features=[
             *STANDARD_FEATURES,
-            Feature(vectors.FEATURE, vectors.FORM, vectors.DESCRIPTION),
             *(Feature("udf", udf.form, udf.description) for udf in declared_udfs()),
         ],
         formats=[OutputFormat(f.media_type, (f.name, *f.aliases), f.ivo_id) for f in FORMATS],

@@ -77,14 +77,19 @@ _MATHEMATICS = (
     _f("COT", "x", mathematics.real("cot({0})")),
     _f("SIN", "x", mathematics.real("sin({0})")),
     _f("TAN", "x", mathematics.real("tan({0})")),
-    _f("BITWISE_AND", "a, b", mathematics.bitwise("&")),
-    _f("BITWISE_OR", "a, b", mathematics.bitwise("|")),
-    _f("BITWISE_XOR", "a, b", mathematics.bitwise("xor")),
-    _f("BITWISE_NOT", "a", mathematics.bitwise_not),
     _f("LOWER", "text", mathematics.text_case("lower")),
     _f("UPPER", "text", mathematics.text_case("upper")),
     _f("IN_UNIT", "x, 'unit'", mathematics.in_unit),
     Function("COALESCE", ("COALESCE(a, b, ...)",), mathematics.coalesce, arities=()),
+)
+_BITS = tuple(  # of a draft of ADQL 2.1 that clients still know
+    Function(f"BITWISE_{word}", (f"BITWISE_{word}({arguments}) -> BIGINT",), make, words, udf=True)
+    for word, arguments, make, words in (
+        ("AND", "a BIGINT, b BIGINT", mathematics.bitwise("&"), "Bits that both numbers have"),
+        ("OR", "a BIGINT, b BIGINT", mathematics.bitwise("|"), "Bits that one of the numbers has"),
+        ("XOR", "a BIGINT, b BIGINT", mathematics.bitwise("xor"), "Bits in which the numbers differ"),
+        ("NOT", "a BIGINT", mathematics.bitwise_not, "All bits of the number turned"),
+    )
 )
 _AGGREGATES = (
     Function("COUNT", ("COUNT(x)",), mathematics.count, aggregate=True),
@@ -93,16 +98,28 @@ _AGGREGATES = (
     Function("SUM", ("SUM(x)",), mathematics.total, aggregate=True),
     Function("AVG", ("AVG(x)",), mathematics.average, aggregate=True),
 )
-_VECTORS = (
-    _f("ARR_DOT", "v, w", vectors.dot),
-    _f("ARR_SUM", "v", vectors.reduced("vec_total")),
-    _f("ARR_AVG", "v", vectors.reduced("vec_mean")),
-    _f("ARR_MIN", "v", vectors.reduced("vec_least")),
-    _f("ARR_MAX", "v", vectors.reduced("vec_greatest")),
-    _f("ARR_STDDEV", "v", vectors.reduced("vec_deviation")),
-    _f("ARR_COUNT", "v", vectors.reduced("vec_known", "long")),
-    _f("ARR_MAP", "expression of x, v", vectors.unread),
-)
+_VECTORS = tuple(
+    Function(form.partition("(")[0].upper(), (form,), make, f"{words} (VECTORMATH)", udf=True)
+    for form, make, words in (
+        ("arr_dot(v ARRAY, w ARRAY) -> DOUBLE PRECISION", vectors.dot, "The scalar product of two arrays"),
+        ("arr_sum(v ARRAY) -> DOUBLE PRECISION", vectors.total, "The sum of the elements"),
+        ("arr_avg(v ARRAY) -> DOUBLE PRECISION", vectors.reduced("vec_mean"), "The mean of the elements"),
+        ("arr_min(v ARRAY) -> DOUBLE PRECISION", vectors.reduced("vec_least"), "The smallest element"),
+        ("arr_max(v ARRAY) -> DOUBLE PRECISION", vectors.reduced("vec_greatest"), "The largest element"),
+        (
+            "arr_stddev(v ARRAY) -> DOUBLE PRECISION", vectors.reduced("vec_deviation"),
+            "The sample standard deviation of the elements",
+        ),
+        (
+            "arr_count(v ARRAY) -> BIGINT", vectors.reduced("vec_known", "long"),
+            "How many elements are not NULL",
+        ),
+        (
+            "arr_map(expr_over_x DOUBLE PRECISION, v ARRAY) -> ARRAY", vectors.unread,
+            "The expression for each element, which it calls x",
+        ),
+    )
+)  # fmt: skip
 _GEOMETRY = (
     _geo("POINT", "ra, dec", geometry.constructor("point", 2), 2, 3),
     _geo("CIRCLE", "ra, dec, radius", geometry.constructor("circle", 3), 2, 3, 4),
@@ -149,7 +166,15 @@ _USER_DEFINED = tuple(
 )
 FUNCTIONS: Mapping[str, Function] = {
     function.name: function
-    for function in (*_MATHEMATICS, *_AGGREGATES, *_VECTORS, *_GEOMETRY, *_SIMILARITY, *_USER_DEFINED)
+    for function in (
+        *_MATHEMATICS,
+        *_BITS,
+        *_AGGREGATES,
+        *_GEOMETRY,
+        *_SIMILARITY,
+        *_VECTORS,
+        *_USER_DEFINED,
+    )
 }
 
 
@@ -157,7 +182,6 @@ def declared_udfs() -> tuple[Declaration, ...]:
     """What the capabilities list: one form for each number of arguments, ours first."""
     return tuple(
         Declaration(form, function.description)
-        for function in FUNCTIONS.values()
-        if function.udf
+        for function in (*_SIMILARITY, *_VECTORS, *_USER_DEFINED, *_BITS)
         for form in function.forms
     )

@@ -52,7 +52,9 @@ def rounded(name: str) -> Make:
 
     def make(call: Call) -> Value:
         value = call.number(0)
-        decimals = f", {call.integer(1).sql}" if len(call.args) == 2 else ""
+        decimals = ""
+        if len(call.args) == 2:
+            decimals = f", CAST(greatest(-400, least(400, {call.integer(1).sql})) AS INTEGER)"
         column = plain(value.column, datatype="double")
         return Value(f"{name}(CAST({value.sql} AS DOUBLE){decimals})", column)
 

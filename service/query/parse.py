@@ -28,6 +28,11 @@ FIRST = (TokenType.SELECT, TokenType.WITH, TokenType.L_PAREN)
 NAMES = (TokenType.VAR, TokenType.IDENTIFIER)
 NOT_AFTER_COMMA = (TokenType.COMMA, TokenType.FROM, TokenType.R_PAREN, TokenType.WHERE, TokenType.SEMICOLON)
 KINDS = frozenset(TYPES.values())
+CLAUSES = (
+    TokenType.SELECT, TokenType.FROM, TokenType.JOIN, TokenType.WHERE, TokenType.GROUP_BY, TokenType.HAVING,
+    TokenType.ORDER_BY, TokenType.OFFSET,
+)  # fmt: skip
+SETS = (TokenType.UNION, TokenType.EXCEPT, TokenType.INTERSECT)
 REGIONS = ("POINT", "CIRCLE", "POLYGON")
 HINTS = {
     "LIMIT": "ADQL has no LIMIT; write SELECT TOP n",
@@ -48,6 +53,7 @@ def parse_adql(text: str) -> exp.Query:
     except TokenError:
         raise UsageFault(_unclosed(text)) from None
     check_tokens(tokens)
+    check_clauses(tokens)
     try:
         trees = _DIALECT.parser().parse(tokens, text)
     except ParseError as error:
@@ -91,6 +97,33 @@ def check_tokens(tokens: Sequence[Token]) -> None:
             raise UsageFault(
                 f"{at_token(token)}: parentheses are nested deeper than {MAX_DEPTH} levels, which is allowed"
             )
+
+
+def check_clauses(tokens: Sequence[Token]) -> None:
+    """The clauses of a query have one order; ORDER BY and OFFSET of an operand stand in parentheses with it
+    (ADQL 2.1, appendix A)."""
+    last: list[Token | None] = [None]  # the clause that is open, for each level of parentheses
+    for token in tokens:
+        kind, before = token.token_type, last[-1]
+        if kind is TokenType.L_PAREN:
+            last.append(None)
+        elif kind is TokenType.R_PAREN and len(last) > 1:
+            last.pop()
+        elif kind is TokenType.SEMICOLON:
+            last = [None]
+        elif kind in CLAUSES or kind in SETS:
+            if before is not None and not _may_follow(kind, before.token_type):
+                raise UsageFault(
+                    f"{at_token(token)}: {token.text.upper()} does not follow {before.text.upper()}"
+                )
+            last[-1] = None if kind in SETS else token
+
+
+def _may_follow(kind: TokenType, before: TokenType) -> bool:
+    if kind in SETS:
+        return before not in (TokenType.ORDER_BY, TokenType.OFFSET)
+    again = kind is before is TokenType.JOIN
+    return again or CLAUSES.index(kind) > CLAUSES.index(before)
 
 
 def _check_name(token: Token, following: Token | None, before: Token | None) -> None:

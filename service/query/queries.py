@@ -26,12 +26,14 @@ SETS = {exp.Union: "UNION", exp.Except: "EXCEPT", exp.Intersect: "INTERSECT"}
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """SQL whose n-th result column is called c<n>, what these columns are, and how many rows are cut."""
+    """SQL whose n-th result column is called c<n>, what these columns are, and how many rows are cut; the
+    places of columns that are NULL and have no type."""
 
     body: str
     columns: tuple[Column, ...]
     limit: int | None = None
     offset: int = 0
+    nulls: frozenset[int] = frozenset()
 
     @property
     def sql(self) -> str:
@@ -140,16 +142,22 @@ class Selects:
                 f"{word} joins queries with {len(left.columns)} and {len(right.columns)} columns; "
                 "expected as many in both",
             )
-        columns = tuple(self.united(node, *pair) for pair in zip(left.columns, right.columns, strict=True))
+        columns = []
+        for place, (ours, theirs) in enumerate(zip(left.columns, right.columns, strict=True)):
+            if place in left.nulls:
+                columns.append(theirs.renamed(ours.name))
+            else:
+                columns.append(ours if place in right.nulls else self.united(node, ours, theirs))
         every = " ALL" if not node.args.get("distinct") else ""
-        return self.wrapped(node, Query(f"({left.sql}) {word}{every} ({right.sql})", columns))
+        sql = f"({left.sql}) {word}{every} ({right.sql})"
+        return self.wrapped(node, Query(sql, tuple(columns), nulls=left.nulls & right.nulls))
 
     def united(self, node: exp.Expr, left: Column, right: Column) -> Column:
         both = left.datatype in RANK and right.datatype in RANK and left.arraysize == right.arraysize
         if both:
             datatype = left.datatype if left.datatype == right.datatype else wider(left, right)
             return replace(left, datatype=datatype)
-        if (left.datatype in RANK) != (right.datatype in RANK) and (left.description or right.description):
+        if (left.datatype in RANK) != (right.datatype in RANK):
             raise fault(
                 node, f"the columns {left.name} and {right.name} have different types; CAST one of them"
             )
@@ -161,7 +169,7 @@ class Selects:
         """ORDER BY and OFFSET that stand after a set operation speak of its result columns."""
         keys = [self.result_key(key, query.columns) for key in ordered(node)]
         body = query.sql + (f" ORDER BY {', '.join(keys)}" if keys else "")
-        return Query(body, query.columns, offset=count_of(node.args.get("offset")))
+        return Query(body, query.columns, offset=count_of(node.args.get("offset")), nulls=query.nulls)
 
     def result_key(self, key: Any, columns: Sequence[Column]) -> str:
         node = key.this
@@ -318,7 +326,8 @@ class Selects:
         for expression, plain in parts.spelled.items():
             sql = sql.replace(expression, plain)
         columns = tuple(named(value.column, name) for name, value in parts.items)
-        return Query(sql, columns, parts.top, parts.offset)
+        nulls = frozenset(place for place, (_, value) in enumerate(parts.items) if value.null)
+        return Query(sql, columns, parts.top, parts.offset, nulls)
 
 
 def named(column: Column, name: str) -> Column:

@@ -24,8 +24,8 @@ class UserDefined:
 def has_word(call: Call) -> Value:
     """The word as a whole, whatever its case."""
     haystack, needle = call.text(0), call.text(1)
-    pattern = f"('(?i)(^|\\W)' || regexp_escape({needle.sql}) || '($|\\W)')"
-    return truth(f"regexp_matches({haystack.sql}, {pattern})")
+    pattern = f"('(^|\\W)' || regexp_escape(lower({needle.sql})) || '($|\\W)')"
+    return truth(f"regexp_matches(lower({haystack.sql}), {pattern})")
 
 
 def hash_list_has(call: Call) -> Value:
@@ -66,7 +66,7 @@ def histogram(call: Call) -> Value:
     place = f"floor((CAST({value.sql} AS DOUBLE) - {low.sql}) / ({high.sql} - {low.sql}) * {bins.sql})"
     slot = f"CAST(greatest(-1, least({bins.sql}, {place})) AS INTEGER)"
     slots = f"list(CASE WHEN {value.sql} IS NULL THEN NULL ELSE {slot} END)"
-    filtered = f"len(list_filter({slots}, lambda other: other = slot))"
+    filtered = f"coalesce(len(list_filter({slots}, lambda other: other = slot)), 0)"
     counted = f"list_transform(range(-1, {bins.literal + 1}), lambda slot: {filtered})"
     return Value(counted, described("long", arraysize="*", ucd="meta.number"))
 

@@ -43,7 +43,8 @@ class Shape:
 class Value:
     """`condition` is the truth value where the number is 1 or 0; `separation` ra, dec, ra, dec of two points,
     with `radius` where the condition is that they lie so near; `lookup` and `pairs` are of similarity;
-    `difference` the two vectors of which one is subtracted from the other; `fixed` one value for all rows."""
+    `difference` the two vectors of which one is subtracted from the other, `squared` those whose difference
+    is multiplied by itself; `fixed` one value for all rows."""
 
     sql: str
     column: Column
@@ -56,6 +57,7 @@ class Value:
     lookup: Lookup | None = None
     pairs: Pairs | None = None
     difference: tuple[Value, Value] | None = None
+    squared: tuple[Value, Value] | None = None
     fixed: bool = False
 
     @property
@@ -123,7 +125,7 @@ MOMENT = "^ *[0-9]{4}-[0-9]{2}-[0-9]{2}([ T][0-9]{2}:[0-9]{2}(:[0-9]{2}([.][0-9]
 
 def read(text: str, pattern: str, kind: str) -> str:
     """A text that matches the pattern as a value of the engine; another one is an error of the data."""
-    cast = f"CAST({text} AS {kind}) ELSE CAST('? ' || {text} AS {kind})"
+    cast = f"CAST({text} AS {kind}) ELSE CAST('refused: ' || {text} AS {kind})"
     return f"CASE WHEN regexp_matches({text}, '{pattern}') THEN {cast} END"
 
 

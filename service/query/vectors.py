@@ -17,13 +17,6 @@ from service.query.units import product, quotient
 from service.query.value import Value, described, number, plain
 
 Make = Callable[[Call], Value]
-FORM = "VECTORMATH"
-FEATURE = "ivo://org.gavo.dc/std/exts#extra-adql-keywords"
-DESCRIPTION = (
-    "Arrays of numbers: v[i] and v[a:b] count from 1; + - * / go component by component, as do SUM, AVG, "
-    "MIN, MAX and COUNT; arr_dot(v, w), arr_sum, arr_avg, arr_min, arr_max, arr_stddev, arr_count; "
-    "arr_map(expression of x, v)"
-)
 WIDEST = 512  # components of a column whose aggregates are computed one by one: more are too much to plan
 WORDS: dict[type, tuple[str, str]] = {
     exp.Add: ("vec_add", "+"), exp.Sub: ("vec_subtract", "-"),
@@ -53,7 +46,9 @@ def combined(node: exp.Expr, left: Value, right: Value) -> Value:
         unit = unit_of(node, left.column, right.column)
         column = described("double", arraysize=longer(left.column, right.column), unit=unit)
         pair = (left, right) if isinstance(node, exp.Sub) else None
-        return Value(f"{function}({doubles(left)}, {doubles(right)})", column, difference=pair)
+        squared = left.difference if isinstance(node, exp.Mul) and twice(node.this, node.expression) else None
+        sql = f"{function}({doubles(left)}, {doubles(right)})"
+        return Value(sql, column, difference=pair, squared=squared)
     if isinstance(node, exp.Mul) and right.vector:
         left, right = right, left
     number_follows = right.numeric or right.null
@@ -112,10 +107,22 @@ def dot(call: Call) -> Value:
     left, right = vector(call, 0), vector(call, 1)
     unit = product(left.column.unit, right.column.unit)
     found = number(f"vec_dot({doubles(left)}, {doubles(right)})", unit=unit)
-    one, other = call.node.expressions
-    if left.difference is not None and one == other:
+    if left.difference is not None and twice(*call.node.expressions):
         call.similarity.vectors.seen(call, *left.difference)
     return found
+
+
+def twice(one: exp.Expr, other: exp.Expr) -> bool:
+    """Whether both are the same expression."""
+    return one.unnest() == other.unnest()
+
+
+def total(call: Call) -> Value:
+    """The sum of the elements; that of (a - b) * (a - b) is a squared distance."""
+    squared = vector(call, 0).squared
+    if squared is not None:
+        call.similarity.vectors.seen(call, *squared)
+    return reduced("vec_total")(call)
 
 
 def reduced(function: str, datatype: str = "double") -> Make:

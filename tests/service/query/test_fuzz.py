@@ -20,11 +20,30 @@ from service.query.functions import FUNCTIONS
 from tests.service.query.asking import Asked, ask
 from tests.service.query.test_golden import pairs
 
-TOKEN = re.compile(r"'[^']*'|\"[^\"]*\"|[A-Za-z_]\w*|\d+\.?\d*|\s+|.")
+TOKEN = re.compile(r"'[^']*'|<=|>=|<>|\|\||\"[^\"]*\"|[A-Za-z_]\w*|\d+\.?\d*|\s+|.")
 SEEDED, ALL, PARTS = 400, 100_000, 10
 MAXREC, LIMIT = 50, 5.0
 CHANCE = re.compile(r"\b(TOP|OFFSET|RAND)\b", re.IGNORECASE)  # which rows, or what they hold
 LEAKS = re.compile(r"/home|\.py|Traceback|duckdb|\$\d|release\.|near\d|\bc\d\b|\bt\d\.", re.IGNORECASE)
+NUMBERS = [
+    "0",
+    "1",
+    "2",
+    "3",
+    "7",
+    "10",
+    "-1",
+    "0.5",
+    "1e3",
+    "-2.5",
+    "90",
+    "180",
+    "360",
+    "1e-9",
+    "2147483648",
+    "1e300",
+]
+SIGNS = ["=", "<", ">", "<=", ">=", "<>", "+", "-", "*", "/", "||"]
 ODD = [
     "'",
     '"',
@@ -47,11 +66,36 @@ ODD = [
 ]
 
 
+def kind(word: str) -> str:
+    if word[0].isalpha():
+        return "name"
+    if word[0].isdigit():
+        return "number"
+    return word if word in "'(),." else "sign"
+
+
+def exchange(draw: random.Random, tokens: list[str], queries: list[str]) -> None:
+    """A token for one of its kind, so that many queries stay ADQL."""
+    places = [
+        place for place, token in enumerate(tokens) if not token.isspace() and token.upper() not in RESERVED
+    ]
+    if not places:
+        return
+    place = draw.choice(places)
+    if kind(tokens[place]) == "number":
+        tokens[place] = draw.choice(NUMBERS)
+    elif tokens[place] in SIGNS:
+        tokens[place] = draw.choice(SIGNS)
+    else:
+        others = TOKEN.findall(draw.choice(queries)) + tokens * 2
+        tokens[place] = draw.choice([other for other in others if kind(other) == kind(tokens[place])])
+
+
 def mutated(draw: random.Random, queries: list[str], words: list[str]) -> str:
     tokens = TOKEN.findall(draw.choice(queries))
     for _ in range(draw.choice((1, 1, 2))):
         place = draw.randrange(len(tokens)) if tokens else 0
-        match draw.randrange(6):
+        match draw.randrange(12):
             case 0:
                 tokens[place : place + 1] = []
             case 1:
@@ -66,6 +110,8 @@ def mutated(draw: random.Random, queries: list[str], words: list[str]) -> str:
                 other = TOKEN.findall(draw.choice(queries))
                 start = draw.randrange(len(other))
                 tokens[place : place + 3] = other[start : start + draw.randint(1, 8)]
+            case _:
+                exchange(draw, tokens, queries)
     return "".join(tokens)
 
 

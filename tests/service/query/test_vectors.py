@@ -165,6 +165,16 @@ def nearest(archive: OpenRelease, k: int, passing: Any = None) -> list[tuple[str
         ("arr_dot({v} - embedding, {v} - embedding) AS d", "1+0*z00, d"),  # not the first key: the scan
         ("arr_dot(embedding - {v}, embedding - {v}) AS d", "SQRT(arr_dot(embedding - {v}, embedding - {v}))"),
         ("arr_dot({v} - embedding, ({v} - embedding)) AS d", "arr_dot(({v} - embedding), ({v} - embedding))"),
+        ("arr_sum((embedding - {v}) * (embedding - {v})) AS d", "d"),
+        (
+            "arr_dot(embedding - {v}, embedding - {v}) AS d",
+            "POWER(arr_dot(embedding - {v}, embedding - {v}), 0.5)",
+        ),
+        (
+            "arr_dot(embedding - {v}, embedding - {v}) AS d",
+            "2 * SQRT(arr_sum((embedding - {v}) * (embedding - {v})) / 3)",
+        ),
+        ("arr_dot(embedding - {v}, embedding - {v}) AS d", "1+0 + arr_dot(embedding - {v}, embedding - {v})"),
     ],
 )
 def test_a_distance_in_vector_mathematics_takes_the_index(

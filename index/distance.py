@@ -67,15 +67,23 @@ def distances(vectors: Vectors, query: Vectors, weights: Weights, places: Places
     gives bit-equal distances.
     """
     centre = weights.taken(query).astype(np.float64)
+    if places is not None and len(places) <= BLOCK:
+        return np.sqrt(_sums(vectors.take(places, axis=0), centre, weights))
     result = np.empty(len(vectors) if places is None else len(places))
     for rows in _blocks(len(result), BLOCK):
         block = vectors[rows] if places is None else vectors.take(places[rows], axis=0)
-        parts = np.subtract(weights.taken(block), centre, dtype=np.float64, order="C")
-        parts *= parts
-        if not weights.ones:
-            parts *= weights.factors
-        parts.sum(axis=1, out=result[rows])
+        result[rows] = _sums(block, centre, weights)
     return np.sqrt(result, out=result)
+
+
+def _sums(block: Vectors, centre: Reals, weights: Weights) -> Reals:
+    """d² (b,) of the rows of `block` (b, d) from `centre` (kept,)."""
+    parts = np.subtract(weights.taken(block), centre, dtype=np.float64, order="C")
+    parts *= parts
+    if not weights.ones:
+        parts *= weights.factors
+    sums: Reals = np.add.reduce(parts, axis=1)
+    return sums
 
 
 def squares(vectors: Vectors, query: Vectors, weights: Weights, places: Places | None = None) -> Vectors:

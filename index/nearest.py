@@ -103,7 +103,7 @@ def point_of(query: ArrayLike, dimension: int) -> Vectors:
     point = np.asarray(query, dtype=np.float32)
     if point.shape != (dimension,):
         raise ValueError(f"the query has shape {point.shape}; the set holds {dimension} dimensions")
-    if not (np.abs(point) <= LARGEST).all():
+    if not np.abs(point).max(initial=0) <= LARGEST:
         raise ValueError(f"the query vector has values that are not finite or above {LARGEST:g}")
     return point
 

@@ -250,11 +250,11 @@ class Part:
     def _plain(self, queries: Vectors, k: int) -> list[tuple[Ids, int]]:
         """The nearest lists of each query, as many as the wanted recall needs."""
         lists, codes = self._listed
-        wanted = int(np.ceil(self.limits.rows_per_match * k * len(lists) / len(self)))
+        wanted = self.limits.rows_per_match * k * len(lists) // len(self) + 1
         n_lists = min(len(lists), max(self.limits.lists_plain + k // 10, wanted))
         places, near = codes.nearest(queries, n_lists, k + SPARE)
-        visited = lists.sizes[near].sum(axis=1).tolist()
-        return [(row[row >= 0], count) for row, count in zip(places, visited, strict=True)]
+        visited = [int(lists.sizes[numbers].sum()) for numbers in near]
+        return [(full(row), count) for row, count in zip(places, visited, strict=True)]
 
     def _visited(
         self, query: Vectors, k: int, weights: Weights, passing: Passing, strategy: Strategy
@@ -271,8 +271,8 @@ class Part:
             if weighted or len(places) < SPARSE * lists.sizes[numbers].sum():
                 return self._nearest_in(places, query, metric, keep, codes)
             near, found = codes.search(query, numbers, keep, passing.bitmap(places))
-            full = found >= 0
-            return Found(found[full], near[full])
+            found = full(found)
+            return Found(found, near[: len(found)])
 
         first = more = self.limits.lists_first
         if weighted:
@@ -310,6 +310,11 @@ class Part:
         if self.lists is None or self.codes is None:
             raise TypeError("this part has no lists")
         return self.lists, self.codes
+
+
+def full(places: Ids) -> Ids:
+    """The places that were found: −1 stands in the last ones where there are fewer."""
+    return places if not len(places) or places[-1] >= 0 else places[places >= 0]
 
 
 def save_arrays(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 
 class Strategy(StrEnum):
@@ -35,7 +36,7 @@ class Limits:
     explained_few: float = 0.975  # the same where only `few` latents share that variance
     few: float = 4.5
     large_k: float = 0.02  # of the passing rows are wanted: all are compared
-    lists_plain: int = 23  # visited without a condition, and one more for ten rows wanted
+    lists_plain: int = 21  # visited without a condition, and one more for ten rows wanted
     lists_first: int = 32  # visited before the first look at the answer, and per further round
     rows_first: int = 1000  # passing rows seen before it, and at least
     rows_per_match: int = 20  # of them for each row wanted
@@ -45,9 +46,8 @@ class Limits:
     few_latents: float = 16.0
 
 
-@dataclass(frozen=True, slots=True)
-class Conditions:
-    """What is known before the search."""
+class Conditions(NamedTuple):
+    """What is known before the search; made for every one."""
 
     n_rows: int
     n_pass: int

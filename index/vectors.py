@@ -61,12 +61,14 @@ class FaissCodes:
             len(points),
             *(faiss.swig_ptr(points), n_lists, faiss.swig_ptr(remoteness), faiss.swig_ptr(lists)),
         )
-        return self._search(points, lists, k, _parameters(n_lists))[1], lists
+        return self._search(points, lists, remoteness, k, _parameters(n_lists))[1], lists
 
     def search(self, query: Vectors, lists: Ids, k: int, bitmap: Bitmap | None) -> tuple[Vectors, Ids]:
         selector = None if bitmap is None else faiss.IDSelectorBitmap(bitmap)  # type: ignore[call-arg, arg-type]
         how = faiss.SearchParametersIVF(sel=selector, nprobe=len(lists))  # type: ignore[call-arg]
-        near, places = self._search(self.coordinates(query[None]), lists[None], k, how)
+        remoteness = np.zeros((1, len(lists)), dtype=np.float32)
+        lists = np.ascontiguousarray(lists[None])
+        near, places = self._search(self.coordinates(query[None]), lists, remoteness, k, how)
         return near[0], places[0]
 
     def squares(self, vectors: Vectors, query: Vectors, weights: Weights, places: Ids) -> Vectors:
@@ -81,11 +83,11 @@ class FaissCodes:
         result *= weights.single[0]
         return result
 
-    def _search(self, points: Vectors, lists: Ids, k: int, how: Any) -> tuple[Vectors, Ids]:
+    def _search(
+        self, points: Vectors, lists: Ids, remoteness: Vectors, k: int, how: Any
+    ) -> tuple[Vectors, Ids]:
         """The wrapper's `search_preassigned` takes no parameters, the method beneath it does."""
         n = len(points)
-        points, lists = np.ascontiguousarray(points), np.ascontiguousarray(lists)
-        remoteness = np.zeros(lists.shape, dtype=np.float32)
         near, places = np.empty((n, k), dtype=np.float32), np.empty((n, k), dtype=np.int64)
         self.index.search_preassigned_c(
             n,
@@ -262,14 +264,18 @@ class VectorSet:
     def _merged(self, hits: Sequence[Hits], k: int | None, exclude: int | None) -> Matches:
         """One answer from those of the parts."""
         rows = [part.rows[h.places] for part, h in zip(self._parts, hits, strict=True)]
-        ranks = [part.did_rank[h.places] for part, h in zip(self._parts, hits, strict=True)]
-        if len(hits) > 1 and self._dids_of is not None:
-            by_did = pc.rank(self._dids_of(np.concatenate(rows)), tiebreaker="first").to_numpy()
-            ranks = np.split(by_did, np.cumsum([len(one) for one in rows])[:-1])
+        ranks = rows if len(hits) == 1 else self._ranks(hits, rows)
         found = [
             Found(mine, rank, h.distance, h.plan) for mine, rank, h in zip(rows, ranks, hits, strict=True)
         ]
         return merged(found, k, exclude)
+
+    def _ranks(self, hits: Sequence[Hits], rows: Sequence[Ids]) -> Sequence[NDArray[Any]]:
+        """What orders rows of several parts that are equally far."""
+        if self._dids_of is None:
+            return [part.did_rank[h.places] for part, h in zip(self._parts, hits, strict=True)]
+        by_did = pc.rank(self._dids_of(np.concatenate(rows)), tiebreaker="first").to_numpy()
+        return np.split(by_did, np.cumsum([len(one) for one in rows])[:-1])
 
 
 def _build_lists(directory: Path, matrix: Vectors, metric: Weights, seed: int) -> Ids:

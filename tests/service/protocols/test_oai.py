@@ -17,9 +17,10 @@ from pyvo.io import vosi
 from starlette.testclient import TestClient
 
 from index.release import OpenRelease, ReleaseHolder
+from registry_metadata.resources import Dates
 from service.app import create_app
 from service.config import Config
-from service.registry import note
+from service.registry import note, records
 from service.state import RegistryRecord, State
 from tests.schemata import problems
 
@@ -169,6 +170,36 @@ def test_service_record_is_read_by_pyvo(resources: dict[str, etree._Element]) ->
     tables.extend(etree.fromstring(etree.tostring(one)) for one in service.findall("tableset/schema"))
     names = [one.name for one in vosi.parse_tables(io.BytesIO(etree.tostring(tables))).iter_tables()]
     assert {"doppel.spectra", "ivoa.obscore", "doppel.optical"} <= set(names)
+
+
+def test_g13_the_tableset_has_the_order_of_the_service(
+    oai: TestClient, resources: dict[str, etree._Element]
+) -> None:
+    listed = etree.fromstring(oai.get("/tap/tables").content)
+    service = resources["ivo://doppel.example/system/service"]
+    named = [one.text for one in service.findall("tableset/schema/table/name")]
+    assert named == [name.text for name in listed.findall("schema/table/name") if name.text in named]
+    assert named[0] == "doppel.spectra"
+    assert len(named) >= 5
+
+
+def test_g15_where_the_data_come_from_is_told_by_the_capability_of_ssa(
+    resources: dict[str, etree._Element],
+) -> None:
+    """VODataService 1.2 has no productTypeServed; what SSA's own extension has is told."""
+    own = resources["ivo://doppel.example/system/service"].find(
+        "capability[@standardID='ivo://ivoa.net/std/SSA']"
+    )
+    assert {one.text for one in own.findall("dataSource")} == {"artificial"}
+
+
+def test_g26_records_are_made_without_the_registry_s_own_http(config: Config, release: OpenRelease) -> None:
+    made = records(config, "http://elsewhere.example", release)
+    assert set(made) == set(KINDS)
+    for name, record in made.items():
+        resource = record(Dates("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z"))
+        assert problems(etree.tostring(resource)) == []
+        assert resource.findtext("identifier") == name
 
 
 def test_g22_g25_the_registry_tells_of_itself(oai: TestClient) -> None:

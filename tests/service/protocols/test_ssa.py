@@ -70,17 +70,63 @@ MANDATORY = [
     "Curation.Publisher",
 ]
 RECOMMENDED = [
-    "Access.Size", "DataID.Collection", "Curation.PublisherDID", "CoordSys.SpaceFrame.Name", "Target.Name",
-    "Target.Pos", "DataID.Date", "DataID.Instrument",
-    "Char.FluxAxis.Ucd", "Char.SpectralAxis.Ucd", "Char.SpatialAxis.Coverage.Location.Value", "Derived.SNR",
-    "Char.TimeAxis.Coverage.Location.Value", "Char.SpectralAxis.Coverage.Bounds.Start",
-    "Char.SpectralAxis.Coverage.Bounds.Stop", "Char.SpectralAxis.Resolution", "Char.FluxAxis.Calibration",
+    "Access.Size", "DataID.Collection", "DataID.Creator", "DataID.CreatorDID", "DataID.DataSource",
+    "DataID.CreationType", "Curation.Reference", "Char.SpatialAxis.Coverage.Bounds.Extent",
+    "Char.TimeAxis.Coverage.Bounds.Extent", "Char.SpectralAxis.Coverage.Location.Value",
+    "Char.SpectralAxis.Coverage.Bounds.Extent", "Char.SpectralAxis.Calibration", "Target.VarAmpl",
+    "Char.SpatialAxis.Accuracy.StatError", "Char.SpatialAxis.Calibration", "Char.SpatialAxis.Resolution",
+    "Curation.PublisherDID", "CoordSys.SpaceFrame.Name", "Target.Name", "Target.Pos", "DataID.Date",
+    "DataID.Instrument", "Char.FluxAxis.Ucd", "Char.SpectralAxis.Ucd",
+    "Char.SpatialAxis.Coverage.Location.Value", "Derived.SNR", "Char.TimeAxis.Coverage.Location.Value",
+    "Char.SpectralAxis.Coverage.Bounds.Start", "Char.SpectralAxis.Coverage.Bounds.Stop",
+    "Char.SpectralAxis.Resolution", "Char.FluxAxis.Calibration",
 ]  # fmt: skip
 
 
 def test_s22_s23_columns_are_found_by_utype_with_the_prefix(client):
     fields = parsed(client, MAXREC="0").get_first_table().fields
     assert {f"ssa:{utype}" for utype in (*MANDATORY, *RECOMMENDED)} <= {field.utype for field in fields}
+
+
+def test_s21_a_column_has_one_role_and_each_role_one_column(client):
+    table = parsed(client, MAXREC="1").get_first_table()
+    roles = [field.utype for field in table.fields if field.utype]
+    assert len(set(roles)) == len(roles) > 40
+    assert all(role.startswith("ssa:") for role in roles)
+    assert len({field.name for field in table.fields}) == len(table.fields)
+
+
+UNITS = {
+    "Char.SpectralAxis.Coverage.Location.Value": "m", "Char.SpectralAxis.Coverage.Bounds.Extent": "m",
+    "Char.SpectralAxis.Coverage.Bounds.Start": "m", "Char.SpectralAxis.Coverage.Bounds.Stop": "m",
+    "Char.SpectralAxis.Resolution": "m", "Char.SpatialAxis.Coverage.Location.Value": "deg",
+    "Char.SpatialAxis.Coverage.Bounds.Extent": "deg", "Target.Pos": "deg",
+    "Char.TimeAxis.Coverage.Location.Value": "d", "Char.TimeAxis.Coverage.Bounds.Start": "d",
+    "Char.TimeAxis.Coverage.Bounds.Extent": "s", "Access.Size": "kbyte",
+}  # fmt: skip
+
+
+def test_s26_wavelengths_are_metres_positions_degrees_times_mjd(client, everything):
+    fields = {field.utype: field for field in parsed(client, MAXREC="0").get_first_table().fields}
+    assert {role: str(fields[f"ssa:{role}"].unit) for role in UNITS} == UNITS
+    assert np.all((everything["ssa_specstart"] > 1e-7) & (everything["ssa_specend"] < 1e-6))
+    assert np.all((everything["ssa_dateObs"] > 56_000) & (everything["ssa_dateObs"] < 61_000))
+
+
+def test_s31_the_size_is_whole_kilobytes_of_what_the_row_points_to(client):
+    for form in ("votable", "fits", "csv", "native"):
+        row = rows(client, FORMAT=form, MAXREC="1")[0]
+        held = len(client.get(urlsplit(str(row["accref"])).path).content) / 1000
+        assert row["accsize"].dtype.kind == "i"
+        assert row["accsize"] == pytest.approx(held, rel=0.35, abs=5), form
+
+
+def test_topcat_has_a_position_to_point_at(client, everything):
+    """Its sky actions take scalar columns by these UCDs, not the pair of ssa:Target.Pos."""
+    fields = {field.ucd: field for field in parsed(client, MAXREC="0").get_first_table().fields}
+    for ucd, place in (("pos.eq.ra;meta.main", 0), ("pos.eq.dec;meta.main", 1)):
+        assert (fields[ucd].datatype, fields[ucd].arraysize, str(fields[ucd].unit)) == ("double", None, "deg")
+        np.testing.assert_array_equal(everything[fields[ucd].name], everything["ssa_location"][:, place])
 
 
 def test_splat_finds_the_identifier_by_name_and_id(client):
@@ -101,7 +147,7 @@ def test_s30_one_row_per_dataset_with_a_link_to_the_others(client, everything, r
     assert client.get(f"{link.path}?{link.query}").status_code == 200
 
 
-def test_s25_the_reference_opens_and_is_the_spectrum(client, everything):
+def test_s25_s50_the_reference_opens_and_is_the_spectrum(client, everything):
     url = urlsplit(str(everything["accref"][4]))
     answer = client.get(url.path)
     assert answer.headers["content-type"] == everything["mime"][4] == "application/x-votable+xml"
@@ -159,6 +205,34 @@ def test_s06_time_finds_the_nights_of_a_year(client, everything):
         & (everything["ssa_timeStart"].filled(1e9) < high)
     )
     assert set(found["ssa_pubDID"]) == set(everything["ssa_pubDID"][inside])
+
+
+@pytest.mark.parametrize("path", ["/spectra/nothing.vot", "/spectra/ivo%3A%2F%2Fno%2Fsuch%3Fx.fits"])
+def test_s52_what_can_not_be_had_is_told_by_the_status_and_in_words(client, path):
+    answer = client.get(path)
+    assert answer.status_code == 404
+    assert answer.headers["content-type"].startswith("text/plain")
+    assert "No spectrum" in answer.text
+
+
+RESERVED = {  # SSA 1.1, 4.1 and 8; DALI 1.1, 3.4
+    "REQUEST", "VERSION", "POS", "SIZE", "BAND", "TIME", "FORMAT", "APERTURE", "SPECRP", "SPATRES", "TIMERES",
+    "SNR", "REDSHIFT", "VARAMPL", "TARGETNAME", "TARGETCLASS", "FLUXCALIB", "WAVECALIB", "PUBDID",
+    "CREATORDID", "COLLECTION", "TOP", "MAXREC", "MTIME", "COMPRESS", "RUNID", "RESPONSEFORMAT", "UPLOAD",
+    "LANG", "QUERY", "ID",
+}  # fmt: skip
+
+
+def test_s11_parameters_of_our_own_have_names_of_their_own_and_are_told(client, release):
+    from service.protocols.constraints import parameter_columns
+
+    told = [p.name.removeprefix("INPUT:") for p in parsed(client, FORMAT="METADATA").resources[0].params]
+    assert len(set(told)) == len(told)
+    own = {"SIMILAR_TO", "SPACE"}
+    for name in ("doppel.spectra", "doppel.optical"):
+        own |= {column.name.upper() for column in parameter_columns(release.tables[name])}
+    assert own <= set(told)
+    assert not own & RESERVED
 
 
 FORMS = {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import xml.etree.ElementTree as ET
 from datetime import UTC, datetime, timedelta
@@ -10,6 +11,9 @@ from email.utils import parsedate_to_datetime
 import pytest
 from pyvo.io import vosi
 from starlette.testclient import TestClient
+
+from index.release import OpenRelease
+from tests.service.conftest import BASE, LIMITS
 
 XSI = "{http://www.w3.org/2001/XMLSchema-instance}type"
 VOSI = "{http://www.ivoa.net/xml/VOSICapabilities/v1.0}"
@@ -56,6 +60,92 @@ def test_r01_r03_r06_table_access(tap: TestClient) -> None:
         "upload-http",
         "upload-https",
     }
+
+
+def test_r02_the_draft_s_interface_is_not_declared(tap: TestClient) -> None:
+    """TAPRegExt 1.0 has no DALIInterface: validators of today would not know it."""
+    kinds = [one.get(XSI) for one in get(tap, "/tap/capabilities")[0].findall("interface")]
+    assert kinds == ["vs:ParamHTTP"]
+
+
+def test_r04_every_output_format_answers_under_its_type_and_its_names(tap: TestClient) -> None:
+    formats = get(tap, "/tap/capabilities")[0].findall("outputFormat")
+    ids = {one.get("ivo-id", "").partition("#")[2] for one in formats}
+    assert {"output-votable-td", "output-votable-binary", "output-votable-binary2"} <= ids
+    query = {"LANG": "ADQL", "QUERY": "SELECT TOP 1 ra FROM doppel.spectra"}
+    for one in formats:
+        names = [str(one.findtext("mime")), *(str(alias.text) for alias in one.findall("alias"))]
+        types = {name.partition(";")[0] for name in names}
+        for name in names:
+            answer = tap.get("/tap/sync", params={**query, "RESPONSEFORMAT": name})
+            assert answer.status_code == 200, name
+            assert answer.headers["content-type"].partition(";")[0] in types, name
+
+
+def test_r05_every_upload_method_that_is_declared_works(tap: TestClient) -> None:
+    """Inline here; http and https are fetched from public addresses alone, so that a private one is refused
+    by its address and not as an unknown method."""
+    methods = get(tap, "/tap/capabilities")[0].findall("uploadMethod")
+    known = {str(one.get("ivo-id")) for one in methods}
+    base = "ivo://ivoa.net/std/TAPRegExt#upload-"
+    assert known == {f"{base}inline", f"{base}http", f"{base}https"}
+    query = {"LANG": "ADQL", "QUERY": "SELECT n FROM TAP_UPLOAD.t", "RESPONSEFORMAT": "csv"}
+    told = tap.post("/tap/sync", data={**query, "UPLOAD": "t,param:f"}, files={"f": ("t.csv", b"n\n7\n")})
+    assert told.text.split() == ["n", "7"]
+    for scheme, word in (("http", "public"), ("https", "public"), ("ftp", "ftp")):
+        answer = tap.post("/tap/sync", data={**query, "UPLOAD": f"t,{scheme}://127.0.0.1/t.vot"})
+        assert answer.status_code == 400
+        assert word in answer.text
+
+
+def test_r07_obscore_is_declared_where_the_table_is_complete(tap: TestClient, release: OpenRelease) -> None:
+    declared = {one.get("ivo-id") for one in get(tap, "/tap/capabilities")[0].findall("dataModel")}
+    assert "ivo://ivoa.net/std/ObsCore#core-1.1" in declared
+    names = [column.name for column in release.tables["ivoa.obscore"].columns if column.std]
+    query = f"SELECT TOP 1 {', '.join(names)} FROM ivoa.ObsCore"
+    assert tap.get("/tap/sync", params={"LANG": "ADQL", "QUERY": query}).status_code == 200
+
+
+def test_r08_the_declared_limits_are_those_that_anybody_meets(tap: TestClient, release: OpenRelease) -> None:
+    access = get(tap, "/tap/capabilities")[0]
+    assert access.findtext("outputLimit/default") == str(LIMITS.default_rows)
+    assert access.findtext("outputLimit/hard") == str(LIMITS.max_rows)
+    assert access.findtext("uploadLimit/default") == str(LIMITS.upload_rows)
+    rows = LIMITS.upload_rows
+    query = {"LANG": "ADQL", "QUERY": "SELECT COUNT(*) AS n FROM TAP_UPLOAD.t", "UPLOAD": "t,param:f"}
+    for count, status in ((rows, 200), (rows + 1, 413)):
+        body = b"n\n" + b"1\n" * count
+        assert tap.post("/tap/sync", data=query, files={"f": ("t.csv", body)}).status_code == status
+    job = tap.post("/tap/async", data={"LANG": "ADQL", "QUERY": "SELECT TOP 1 ra FROM doppel.spectra"})
+    told = tap.get(f"{job.headers['location'].removeprefix(BASE)}/executionduration")
+    assert told.text == access.findtext("executionDuration/default")
+
+
+def test_v07_names_are_written_as_queries_take_them(tap: TestClient) -> None:
+    for table in get(tap, "/tap/tables").iter("table"):
+        name = table.findtext("name") or ""
+        assert "." in name
+        columns = [column.findtext("name") or "" for column in table.iter("column")]
+        query = f"SELECT TOP 1 {', '.join(columns)} FROM {name}"
+        assert tap.get("/tap/sync", params={"LANG": "ADQL", "QUERY": query}).status_code == 200, query
+
+
+def test_v08_tables_and_tap_schema_agree(tap: TestClient) -> None:
+    names = "table_name, column_name, datatype, arraysize, xtype, unit, ucd, utype, description"
+    query = f"SELECT {names} FROM TAP_SCHEMA.columns"
+    told = tap.get("/tap/sync", params={"LANG": "ADQL", "QUERY": query, "RESPONSEFORMAT": "csv"}).text
+    schema = {tuple(row.values()) for row in csv.DictReader(io.StringIO(told))}
+    listed = set()
+    for table in get(tap, "/tap/tables").iter("table"):
+        for column in table.iter("column"):
+            kind = column.find("dataType")
+            assert kind is not None
+            texts = (kind.text, kind.get("arraysize"), kind.get("extendedType"))
+            others = (column.findtext(word) for word in ("unit", "ucd", "utype", "description"))
+            listed.add(
+                tuple(t or "" for t in (table.findtext("name"), column.findtext("name"), *texts, *others))
+            )
+    assert listed == schema
 
 
 def test_a33_a40_features_and_functions_are_declared(tap: TestClient) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from psycopg.sql import SQL, Identifier, Literal
 
 from index.distance import Ids, Vectors
-from index.engines.duckdb_engine import EngineError
+from index.engines.engine import EngineError
 from index.engines.postgres_load import LOCK, open_to_all, shown, switch
 from index.engines.vector_server import VectorServer, servers
 from index.engines.vector_table import BLOCK, Layout, name_of, packed, record, schema_of, vector_type
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from index.release import OpenRelease
 
 SCHEMA = "doppel_vectors"  # its views show the published release
-BUILD_MEMORY = "1GB"  # a graph that fits into it is built several times as fast
 LEAST_VERSION = (0, 8, 4)  # earlier ones lose rows of the graph when they are vacuumed
 CREATE = SQL("""CREATE TABLE {table} (
     collection text COLLATE "C" NOT NULL, row_number bigint NOT NULL, did_rank integer NOT NULL,
@@ -40,6 +39,9 @@ GRAPH = SQL("""CREATE INDEX ON {partition} USING hnsw (h public.halfvec_l2_ops)
 VIEW = SQL("""CREATE VIEW {view} AS
     SELECT row_number, collection, z AS embedding, h AS coordinates FROM {table}""")
 COLLECTIONS = "SELECT row_number, collection FROM release.internal.facts ORDER BY row_number"
+# graphs that fit into this memory are built several times as fast
+MEMORY = """SELECT set_config('maintenance_work_mem', greatest(pg_size_bytes('1GB'),
+    pg_size_bytes(current_setting('maintenance_work_mem'))) / 1024 || 'kB', true)"""
 VERSION = "SELECT extversion, extnamespace::regnamespace::text FROM pg_extension WHERE extname = 'vector'"
 
 
@@ -187,7 +189,7 @@ def _wire(layout: Layout, source: Source, collection: str, places: Ids) -> Itera
 
 def _extension(cursor: Cursor, server: VectorServer) -> None:
     """EngineError where pgvector is too old, or lies elsewhere than in `public`."""
-    cursor.execute(f"SET LOCAL maintenance_work_mem = '{BUILD_MEMORY}'")
+    cursor.execute(MEMORY)
     cursor.execute("CREATE EXTENSION IF NOT EXISTS vector SCHEMA public")
     cursor.execute(VERSION)
     ((told, schema),) = cursor.fetchall()

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from index.distance import Ids
-from index.engines.duckdb_engine import EngineError
+from index.engines.engine import EngineError
 from index.engines.watchdog import STOPPER, WATCHDOG
 
 if TYPE_CHECKING:
@@ -104,7 +104,8 @@ class VectorServer:
                 raise self.missing(f"does not answer: it took longer than {patience:g} s") from None
             if isinstance(error, DataError):
                 raise EngineError(f"{self.name}: {_first_line(error)}") from error
-            raise self.missing(f"does not answer: {_first_line(error)}") from error
+            word = "does not answer" if connection.closed else "fails"
+            raise self.missing(f"{word}: {_first_line(error)}") from error
         finally:
             watch.cancel()
             self._give_back(connection)

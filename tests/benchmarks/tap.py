@@ -1,85 +1,34 @@
-"""TAP beside another server on the same table, in one run: 200,000 rows of 20 columns.
+"""TAP beside another server on the same table, in one run: 200,000 rows of 20 columns; and 5 million of ours.
 
     python -m tests.benchmarks.tap [--peer http://127.0.0.1:8089/tap --peer-table wide.main --peer-pid PID …]
 
 Our side is a release that our own writer makes of the peer's table, served by a process of its own. No two
-queries are alike, so that an answer kept from before does not win. Every request opens a connection. Printed
-are medians, first bytes, CPU time of the server's processes per request, and the ratio of the two.
+queries are alike, so that an answer kept from before does not win. Every request opens a connection, and both
+services are asked in turns. Printed are medians, first bytes, CPU time of the server's processes per request,
+and the ratios of wall and CPU time; requests per second with one and with two processes; memory while rows
+stream; and questions to 5 million rows.
 """
 
 from __future__ import annotations
 
 import argparse
-import http.client
 import itertools
 import os
 import statistics
-import tempfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from pathlib import Path
-from urllib.parse import urlencode, urlsplit
+from collections.abc import Callable, Sequence
+from urllib.parse import urlencode
 
 import numpy as np
-import pyarrow as pa
 
-from encoder.collection import CollectionConfig
-from index.release import Releases
-from registry_metadata.columns import Column, Table
-from tests import synthetic
-from tests.conftest import write_config
-from tests.serving import serving
+from tests.benchmarks.client import FORM, MULTIPART, Service, Timed, form, hammered, multipart
+from tests.benchmarks.server import FLOATS, LARGE, ROWS, archive, cpu, forget_peak, megabytes, served
 
-ROWS = 200_000
 NUMBER = itertools.count(1)
-TICK = os.sysconf("SC_CLK_TCK")
-MULTIPART = "form-data-of-this-benchmark"
-FLOATS = tuple(f"f{place:02d}" for place in range(1, 18))
-
-
-@dataclass(frozen=True)
-class Service:
-    """A TAP service, its 20-column table, and its processes."""
-
-    tap: str
-    table: str
-    pids: Sequence[int] = ()
-
-    def sync(self, query: str, **more: str) -> Timed:
-        form = {"LANG": "ADQL", "REQUEST": "doQuery", "QUERY": query, **more}
-        return self.send("/sync", urlencode(form).encode(), "application/x-www-form-urlencoded")
-
-    def send(self, path: str, body: bytes | None = None, kind: str = "") -> Timed:
-        parts = urlsplit(self.tap + path if path.startswith("/") else path)
-        started = time.perf_counter()
-        connection = http.client.HTTPConnection(parts.netloc, timeout=300)
-        headers = {"Content-Type": kind} if kind else {}
-        target = parts.path + (f"?{parts.query}" if parts.query else "")
-        connection.request("POST" if body is not None else "GET", target, body, headers)
-        response = connection.getresponse()
-        first = response.read(1)
-        at_first = time.perf_counter() - started
-        content = first + response.read()
-        connection.close()
-        if response.status >= 400 or b'value="ERROR"' in content[:4000] + content[-2000:]:
-            raise SystemExit(f"{target}: HTTP {response.status}\n{content[:1500].decode(errors='replace')}")
-        place = response.getheader("Location") or ""
-        return Timed(time.perf_counter() - started, at_first, len(content), content, place)
-
-
-@dataclass(frozen=True)
-class Timed:
-    """Seconds to the last and to the first byte."""
-
-    seconds: float
-    first: float
-    size: int
-    content: bytes = b""
-    location: str = ""
-
+STREAMED = (200_000, 1_000_000, 4_000_000)
+FORMATS = (
+    "votable", "votable/b2", "votable/b", "csv", "tsv", "json", "fits", "parquet", "arrow", "html", "text"
+)  # fmt: skip
 
 Ask = Callable[[Service], Timed]
 
@@ -89,8 +38,12 @@ def number() -> float:
     return next(NUMBER) * 1e-6
 
 
+def first_row(table: str) -> str:
+    return f"SELECT TOP 1 * FROM {table} WHERE f01 > {number() - 20:.6f}"
+
+
 def one_row(service: Service) -> Timed:
-    return service.sync(f"SELECT TOP 1 * FROM {service.table} WHERE f01 > {number() - 20:.6f}")
+    return service.sync(first_row(service.table))
 
 
 def whole(service: Service) -> Timed:
@@ -134,25 +87,15 @@ def upload(service: Service) -> Timed:
         f"SELECT u.n, w.id, w.f01 FROM TAP_UPLOAD.mine AS u JOIN {service.table} AS w "
         "ON 1 = CONTAINS(POINT(w.ra, w.dec), CIRCLE(u.ra, u.dec, 0.5))"
     )
-    form = {"LANG": "ADQL", "REQUEST": "doQuery", "QUERY": query, "UPLOAD": "mine,param:part"}
-    return service.send("/sync", multipart(form, table), f"multipart/form-data; boundary={MULTIPART}")
-
-
-def multipart(form: dict[str, str], file: str) -> bytes:
-    parts = [f'Content-Disposition: form-data; name="{name}"\r\n\r\n{value}' for name, value in form.items()]
-    kind = "Content-Type: application/x-votable+xml"
-    parts.append(f'Content-Disposition: form-data; name="part"; filename="t.vot"\r\n{kind}\r\n\r\n{file}')
-    return ("".join(f"--{MULTIPART}\r\n{part}\r\n" for part in parts) + f"--{MULTIPART}--\r\n").encode()
+    body = multipart(form(query, UPLOAD="mine,param:part"), table)
+    return service.send("/sync", body, f"multipart/form-data; boundary={MULTIPART}")
 
 
 def job(service: Service) -> Timed:
     """From creating it until it is told COMPLETED, asked every 5 ms."""
     started = time.perf_counter()
-    query = f"SELECT TOP 1 * FROM {service.table} WHERE f01 > {number() - 20:.6f}"
-    form = {"LANG": "ADQL", "REQUEST": "doQuery", "QUERY": query}
-    kind = "application/x-www-form-urlencoded"
-    place = service.send("/async", urlencode(form).encode(), kind).location
-    service.send(f"{place}/phase", b"PHASE=RUN", kind)
+    place = service.send("/async", urlencode(form(first_row(service.table))).encode(), FORM).location
+    service.send(f"{place}/phase", b"PHASE=RUN", FORM)
     while service.send(f"{place}/phase").content not in (b"COMPLETED", b"ERROR"):
         time.sleep(0.005)
     return Timed(time.perf_counter() - started, 0.0, 0)
@@ -162,47 +105,35 @@ LEGS: tuple[tuple[str, Ask, int], ...] = (
     ("TOP 1", one_row, 60),
     ("200,000 rows BINARY2, numbers", whole, 6),
     ("200,000 rows BINARY2, texts and NULLs", mixed, 4),
-    ("10,000 rows CSV", text, 12),
+    ("10,000 rows CSV", text, 16),
     ("cone of 1 degree", cone, 40),
     ("upload of 100 rows, joined by position", upload, 12),
-    ("job, from creation to COMPLETED", job, 8),
+    ("job, from creation to COMPLETED", job, 6),
+)
+QUESTIONS: tuple[tuple[str, Callable[[], str]], ...] = (
+    ("count", lambda: f"SELECT COUNT(*) FROM {LARGE} WHERE flux > {20 + number():.6f}"),
+    (
+        "aggregate",
+        lambda: f"SELECT AVG(flux), MIN(dec), MAX(ra), SUM(id) FROM {LARGE} WHERE dec > {number():.6f}",
+    ),
+    (
+        "GROUP BY",
+        lambda: (
+            f"SELECT class, COUNT(*), AVG(flux) FROM {LARGE} WHERE flux > {15 + number():.6f} GROUP BY class"
+        ),
+    ),
+    (
+        "cone of 1 degree",
+        lambda: (
+            f"SELECT * FROM {LARGE} WHERE 1 = "
+            f"CONTAINS(POINT(ra, dec), CIRCLE({(next(NUMBER) * 77.7) % 360:.6f}, {number() + 30:.6f}, 1))"
+        ),
+    ),
 )
 
 
-def processes(roots: Sequence[int]) -> set[int]:
-    """The processes and all below them."""
-    parents = {}
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            parents[int(path.parent.name)] = int(path.read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-    found = set(roots)
-    while more := {pid for pid, parent in parents.items() if parent in found} - found:
-        found |= more
-    return found
-
-
-def cpu(roots: Sequence[int]) -> float:
-    """Seconds that they have used, ended children included."""
-    spent = 0
-    for pid in processes(roots):
-        try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        spent += sum(map(int, fields[11:15]))
-    return spent / TICK
-
-
-def megabytes(roots: Sequence[int], key: str = "VmRSS") -> float:
-    status = (Path(f"/proc/{pid}/status").read_text() for pid in roots)
-    lines = (line for one in status for line in one.splitlines() if line.startswith(key))
-    return sum(int(line.split()[1]) for line in lines) / 1024
-
-
 def measured(name: str, ask: Ask, count: int, services: Sequence[Service]) -> None:
-    """One line: both services, asked in turns so that the machine is the same to both."""
+    """One line: all services, asked in turns so that the machine is the same to all."""
     told: list[list[Timed]] = [[] for _ in services]
     spent = [0.0 for _ in services]
     for service in services:
@@ -218,74 +149,46 @@ def measured(name: str, ask: Ask, count: int, services: Sequence[Service]) -> No
         f"{1e3 * median:9.1f} {1e3 * first:9.1f} {1e3 * used / count:9.1f}"
         for median, first, used in zip(medians, firsts, spent, strict=True)
     ]
-    ratio = f"{medians[-1] / medians[0]:9.1f}" if len(services) > 1 else ""
+    ratio = ""
+    if len(services) > 1:
+        ratio = f"{medians[-1] / medians[0]:9.1f} {spent[-1] / max(spent[0], 0.01):9.1f}"
     print(f"{name:40}{' |'.join(cells)} |{ratio}", flush=True)
 
 
-def together(services: Sequence[Service], clients: int, seconds: float) -> None:
+def together(name: str, service: Service, clients: int, seconds: float) -> float:
     """Requests per second of TOP 1 by many clients."""
-    rates, spent = [], []
-    for service in services:
-        before = cpu(service.pids)
-        answers = hammered(service, clients, seconds)
-        rates.append(answers / seconds)
-        spent.append(1e3 * (cpu(service.pids) - before) / max(answers, 1))
-    cells = [f"{rate:9.1f}/s {used:6.1f} ms CPU" for rate, used in zip(rates, spent, strict=True)]
-    ratio = f"{rates[0] / rates[-1]:9.1f}" if len(services) > 1 else ""
-    print(f"{f'TOP 1, {clients} clients':40}{' |'.join(cells)} |{ratio}", flush=True)
+    before = cpu(service.pids)
+    rate = hammered(service, lambda: first_row(service.table), clients, seconds)
+    spent = 1e3 * (cpu(service.pids) - before) / max(rate.answers * seconds, 1)
+    print(
+        f"TOP 1, {clients} clients, {name:18}{rate.answers:9.1f}/s {spent:6.1f} ms CPU; "
+        f"asking took {100 * rate.asking:.0f} % of a core",
+        flush=True,
+    )
+    return rate.answers
 
 
-def hammered(service: Service, clients: int, seconds: float) -> int:
-    until, answers = time.perf_counter() + seconds, [0] * clients
-
-    def client(place: int) -> None:
-        while time.perf_counter() < until:
-            one_row(service)
-            answers[place] += 1
-
-    threads = [threading.Thread(target=client, args=(place,)) for place in range(clients)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return sum(answers)
-
-
-def wide_table() -> tuple[Table, pa.Table]:
-    """The peer's table: an identifier, a position, 17 normally distributed numbers; by zones of the sky."""
-    draw = np.random.default_rng(20240229)
-    place = [
-        Column("id", "long", ucd="meta.id;meta.main"),
-        Column("ra", "double", unit="deg", ucd="pos.eq.ra"),
-    ]
-    place.append(Column("dec", "double", unit="deg", ucd="pos.eq.dec"))
-    floats = [Column(name, "float", ucd="stat.value", description="A random number") for name in FLOATS]
-    ra, dec = draw.uniform(0, 360, ROWS), np.degrees(np.arcsin(draw.uniform(-1, 1, ROWS)))
-    order = np.lexsort((ra, np.floor(2 * dec)))
-    values = {"id": np.arange(ROWS), "ra": ra, "dec": dec}
-    values |= {name: draw.normal(n, 1, ROWS).astype("f4") for n, name in enumerate(FLOATS, 1)}
-    rows = pa.table({name: column[order] for name, column in values.items()})
-    return Table("doppel.wide", "Random numbers", (*place, *floats)), rows
+def streamed(service: Service, wanted: str) -> None:
+    """The most memory of the server while rows stream, in MB, for every format."""
+    print(f"{'MB resident at most, rows streamed:':40}{''.join(f'{rows:12,}' for rows in STREAMED)}")
+    for name in FORMATS:
+        if wanted not in name:
+            continue
+        peaks = []
+        for rows in STREAMED:
+            forget_peak(service.pids)
+            query = f"SELECT TOP {rows} * FROM {LARGE} WHERE dec > {number() - 91:.6f}"
+            service.drain(query, MAXREC=str(rows), RESPONSEFORMAT=name)
+            peaks.append(megabytes(service.pids, "VmHWM"))
+        print(f"{name:40}{''.join(f'{peak:12.0f}' for peak in peaks)}", flush=True)
 
 
-def archive(directory: Path) -> Path:
-    """The configuration of an archive whose release holds the table."""
-    content = synthetic.content(directory / "trained", 60)
-    releases = Releases(directory / "releases")
-    releases.publish(releases.write(replace(content, extra=(wide_table(),))))
-    return write_config(directory, (CollectionConfig(name="first", path="."),))
-
-
-@contextmanager
-def ours(workers: int) -> Iterator[Service]:
-    with tempfile.TemporaryDirectory() as name:
-        directory = Path(name)
-        config = archive(directory)
-        environment = {**os.environ, "DOPPEL_SERVICE_WORKERS": str(workers)}
-        before = processes([os.getpid()])
-        with serving(config, directory / "log", environment) as base:
-            pids = sorted(processes([os.getpid()]) - before)
-            yield Service(f"{base}/tap", "doppel.wide", pids)
+def large(service: Service, count: int) -> None:
+    """Questions to the large table: the first of each, and the median of more."""
+    for name, query in QUESTIONS:
+        cold = service.sync(query()).seconds
+        warm = statistics.median(service.sync(query()).seconds for _ in range(count))
+        print(f"{f'{name} of {LARGE}':40}{1e3 * warm:9.1f} ms, the first {1e3 * cold:.1f} ms", flush=True)
 
 
 def main() -> None:
@@ -295,26 +198,41 @@ def main() -> None:
     options.add_argument("--peer")
     options.add_argument("--peer-table", default="wide.main")
     options.add_argument("--peer-pid", type=int, nargs="*", default=[])
-    options.add_argument("--workers", type=int, default=1)
     options.add_argument("--clients", type=int, default=16)
     options.add_argument("--seconds", type=float, default=8)
-    options.add_argument("--only", default="", help="legs whose name contains this")
+    options.add_argument("--large", type=int, default=5_000_000, help="rows of the large table")
+    options.add_argument("--parts", nargs="*", default=["legs", "rates", "large", "memory"])
+    options.add_argument("--only", default="", help="legs and formats whose name contains this")
     given = options.parse_args()
-    with ours(given.workers) as service:
-        services = [service]
-        if given.peer:
-            services.append(Service(given.peer, given.peer_table, given.peer_pid))
-        print(
-            f"{'':40}{'      ms     first    CPU ms':>29} |{'   peer ms     first    CPU ms':>30} |    ratio"
+    peers = [Service(given.peer, given.peer_table, given.peer_pid)] if given.peer else []
+    with archive(given.large) as config:
+        with served(config, 1) as service:
+            report(given, service, peers)
+        if "rates" in given.parts:
+            with served(config, 2) as service:
+                together("2 processes", service, given.clients, given.seconds)
+    print(f"load average {os.getloadavg()[0]:.1f}")
+
+
+def report(given: argparse.Namespace, service: Service, peers: Sequence[Service]) -> None:
+    """All parts that one process of ours takes part in."""
+    if "large" in given.parts:
+        large(service, 20)
+    if "legs" in given.parts:
+        heads = (
+            f"{'      ms     first    CPU ms':>29} |{'   peer ms     first    CPU ms':>30} |    ratio of CPU"
         )
+        print(f"{'':40}{heads}")
         for name, ask, count in LEGS:
             if given.only in name:
-                measured(name, ask, count, services)
-                print(
-                    f"{'':40}{megabytes(service.pids):.0f} MB, at most {megabytes(service.pids, 'VmHWM'):.0f}"
-                )
-        together(services, given.clients, given.seconds)
-        print(f"load average {os.getloadavg()[0]:.1f}")
+                measured(name, ask, count, [service, *peers])
+    if "rates" in given.parts:
+        rate = together("1 process", service, given.clients, given.seconds)
+        for peer in peers:
+            theirs = together("peer", peer, given.clients, given.seconds)
+            print(f"{'':40}{rate / theirs:9.1f} times the peer's rate")
+    if "memory" in given.parts:
+        streamed(service, given.only)
 
 
 if __name__ == "__main__":

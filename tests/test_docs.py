@@ -45,6 +45,22 @@ def test_lines_of_curl_run_as_they_stand(live: str, tmp_path: Path) -> None:
     assert b"QUERY_STATUS" in (tmp_path / "neighbours.vot").read_bytes()
 
 
+def test_lines_on_similarity_run_as_they_stand(live: str, tmp_path: Path) -> None:
+    require("curl")
+    script = blocks("similarity.md", "sh").replace(PUBLIC, live)
+    done = subprocess.run(
+        ["bash", "-eu", "-o", "pipefail", "-c", script], cwd=tmp_path, capture_output=True, text=True,
+        timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "ERROR" not in done.stdout
+    assert done.stdout.count("distance,repeat_share") == 8
+    assert done.stdout.count("latent_shares,block_shares") == 1
+    assert done.stdout.count("ssa_targname,teff") == 2
+    assert "star,ssa_targname" in done.stdout
+    assert '<INFO name="plan" value="exact on the subset"' in done.stdout
+
+
 def test_cells_of_pyvo_run_as_they_stand(live: str, tmp_path: Path) -> None:
     script = blocks("pyvo.md", "python").replace(PUBLIC, live)
     done = subprocess.run(

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pyarrow import parquet
+from pyarrow import dataset, parquet
 
 from encoder.model_config import EXTERNAL, ModelConfig
 from encoder.recipe import NO_GRID, Latent, Recipe
@@ -47,8 +47,7 @@ def read_vectors(path: Path, only: pa.ChunkedArray | None = None) -> Given:
     Several in a directory are one. The rows of some identifiers alone where `only` names them.
     """
     try:
-        wanted = None if only is None else pc.field("spectrum_id").cast(pa.string()).isin(only)
-        table = parquet.read_table(path, filters=wanted)
+        table = parquet.read_table(path) if only is None else _rows_of(path, only)
     except (pa.ArrowException, OSError) as error:
         raise ExternalError(f"{path.name} cannot be read as Parquet: {error}") from error
     for name in ("spectrum_id", "vector"):
@@ -64,6 +63,20 @@ def read_vectors(path: Path, only: pa.ChunkedArray | None = None) -> Given:
     return Given(
         path, _texts(table, "spectrum_id"), _texts(table, "collection") if named else None, vectors, sigmas
     )
+
+
+def _rows_of(path: Path, only: pa.ChunkedArray) -> pa.Table:
+    """The rows of some spectra; of files and row groups without any no vector is read."""
+    files = dataset.dataset(path, format="parquet")
+    if "spectrum_id" not in files.schema.names:
+        return files.schema.empty_table()
+    parts = [files.schema.empty_table()]
+    for group in (group for file in files.get_fragments() for group in file.split_by_row_group()):
+        ids = group.to_table(columns=["spectrum_id"])["spectrum_id"].cast(pa.string())
+        wanted = pc.is_in(ids, only.combine_chunks())
+        if pc.any(wanted).as_py():
+            parts.append(group.to_table(schema=files.schema).filter(wanted))
+    return pa.concat_tables(parts)
 
 
 def _texts(table: pa.Table, name: str) -> pa.Array:

@@ -35,8 +35,9 @@ def read_facts(
     """
     given = _given(collection)
     if known is not None:
-        dids = f"SELECT publisher_did FROM ({_told(collection, given)}) ORDER BY place"  # noqa: S608 (our own words)
-        given = given.filter(pc.invert(known(selected(dids, given=given)["publisher_did"])))
+        dids = selected(f"SELECT place, publisher_did FROM ({_told(collection, given)})", given=given)  # noqa: S608 (our own words)
+        new = dids["place"].filter(pc.invert(known(dids["publisher_did"])))
+        given = given.take(pc.subtract(new.take(pc.sort_indices(new)), 1))
     checked = selected(_checked(), given=_dated(selected(_told(collection, given), given=given)))
     refused = checked.filter(checked["reason"].is_valid())
     names = ("spectrum_id", "path", "reason")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,15 +18,40 @@ CHECKSUM = "manifest.sha256"
 FORMAT_VERSION = 3
 READABLE = (2, 3)  # formats: the first knew no segments
 HASHED_ROWS = 65_536
-CHUNK = 1 << 20
+PIECE = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class FileRecord:
-    """One file of the release."""
+    """One file of the release; `sha256` of a large one is that of the digests of its `pieces`.
+
+    So that a copy of a large file of which little was changed has not to be hashed whole.
+    """
 
     sha256: str
     size: int
+    pieces: Sequence[str] = ()
+
+    @classmethod
+    def of(cls, path: Path, like: Path | None = None, known: FileRecord | None = None) -> FileRecord:
+        """What the file is; where its pieces are those of the file `like`, `known` says their digests."""
+        size, digests = path.stat().st_size, known.pieces if known is not None else ()
+        if size <= PIECE:
+            return cls(file_sha256(path), size)
+        with path.open("rb") as stream, (like or path).open("rb") as other:
+            pieces = [
+                digests[number]
+                if number < len(digests) and piece == other.read(PIECE)
+                else hashlib.sha256(piece).hexdigest()
+                for number, piece in enumerate(iter(lambda: stream.read(PIECE), b""))
+            ]
+        return cls(hashlib.sha256("".join(pieces).encode()).hexdigest(), size, pieces)
+
+    def is_of(self, path: Path) -> bool:
+        """Whether the file is still as it was."""
+        if path.stat().st_size != self.size:
+            return False
+        return (FileRecord.of(path).sha256 if self.pieces else file_sha256(path)) == self.sha256
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,12 +181,15 @@ def content_files(directory: Path) -> list[str]:
 def record_files(directory: Path, old: Path | None = None) -> dict[str, FileRecord]:
     """Of all files; those that are files of the release `old` too have the records that it gives."""
     known = {} if old is None else Manifest.read(old).files
-    return {
-        name: known[name]
-        if old is not None and name in known and (old / name).samefile(directory / name)
-        else FileRecord(file_sha256(directory / name), (directory / name).stat().st_size)
-        for name in content_files(directory)
-    }
+    records = {}
+    for name in content_files(directory):
+        if old is None or name not in known:
+            records[name] = FileRecord.of(directory / name)
+        elif (old / name).samefile(directory / name):
+            records[name] = known[name]
+        else:
+            records[name] = FileRecord.of(directory / name, old / name, known[name])
+    return records
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
@@ -186,16 +214,11 @@ def problems(directory: Path) -> list[str]:
     found += [
         f"{name} has changed"
         for name in sorted(present & manifest.files.keys())
-        if _changed(directory, name, manifest)
+        if not manifest.files[name].is_of(directory / name)
     ]
     if manifest.release != release_id(manifest.contents):
         found.append("the release id does not match its contents")
     return found
-
-
-def _changed(directory: Path, name: str, manifest: Manifest) -> bool:
-    record, path = manifest.files[name], directory / name
-    return path.stat().st_size != record.size or file_sha256(path) != record.sha256
 
 
 def sync_tree(directory: Path) -> None:

@@ -107,7 +107,7 @@ def test_the_configuration_shown_is_one_that_is_accepted(tmp_path: Path) -> None
 
 
 def test_commands_shown_exist() -> None:
-    shown = set(re.findall(r"doppel (build|serve|similar|verify|rollback|demo)\b", README))
+    shown = set(re.findall(r"doppel (build|append|remove|serve|similar|verify|rollback|demo)\b", README))
     environment = {**os.environ, "COLUMNS": "200"}
     for command in sorted(shown):
         done = subprocess.run(

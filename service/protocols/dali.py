@@ -77,7 +77,7 @@ async def request_params(request: Request) -> Params:
             else:
                 files[name] = value
     params = Params.of(pairs, files)
-    request.state.runid = " ".join(params.all("RUNID")) or "-"
+    request.state.runid = params.one("RUNID") or "-"
     return params
 
 

@@ -65,13 +65,21 @@ class Form:
     write: Callable[[Spectrum, str], bytes]
 
 
+TABLEDATA = f"{VOTABLE};serialization=tabledata"
 FORMS: Mapping[str, Form] = {
     VOTABLE: Form(VOTABLE, ".vot", lambda spectrum, by: write_votable(spectrum, publisher=by)),
+    TABLEDATA: Form(
+        TABLEDATA, ".vot",
+        lambda spectrum, by: write_votable(spectrum, publisher=by, serialization="tabledata"),
+    ),
     FITS: Form(FITS, ".fits", lambda spectrum, by: write_fits(spectrum, publisher=by)),
     CSV: Form(CSV, ".csv", lambda spectrum, _: write_csv(spectrum)),
-}
+}  # fmt: skip
 NAMES = {
     "votable": VOTABLE,
+    "votable/td": TABLEDATA,
+    "votable/b2": VOTABLE,
+    f"{VOTABLE};serialization=binary2": VOTABLE,
     "text/xml": VOTABLE,
     "fits": FITS,
     "application/x-fits-bintable": FITS,
@@ -156,8 +164,10 @@ def read_resolution(text: str | None) -> float | None:
 
 
 def read_form(text: str | None) -> Form:
-    essence = MediaType.parse(text or VOTABLE).essence
-    form = FORMS.get(NAMES.get(essence, essence))
+    asked = MediaType.parse(text or VOTABLE)
+    serialization = asked.parameter("serialization")
+    kind = asked.essence if serialization is None else f"{asked.essence};serialization={serialization}"
+    form = FORMS.get(NAMES.get(kind, kind))
     if form is None:
         raise UsageFault(f"FORMAT is not known here: {text}; allowed are {', '.join(FORMS)}")
     return form

@@ -34,7 +34,9 @@ COMMANDS = {
     "evaluate": Command("service.commands.evaluate", "show how well the published models find what is alike"),
     "encode": Command("service.commands.encode", "encode other collections with the published models"),
     "similar": Command("service.similar_command", "neighbours of a spectrum on the terminal"),
-    "export": Command("service.commands.export", "write the release as a resource for GAVO DaCHS"),
+    "export": Command(
+        "service.commands.export", "write the release for GAVO DaCHS, or its records for a registry"
+    ),
     "harvest": Command("service.commands.harvest", "fetch spectra from an SSA service into a collection"),
     "samp": Command("service.commands.samp", "answer TOPCAT, Aladin and SPLAT-VO with neighbours by SAMP"),
     "simulate": Command("service.commands.simulate", "write an archive of simulated stars"),

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from encoder.catalogue import COLUMNS
 from tests.clients import require
 
 ROOT = Path(__file__).parents[1]
@@ -53,6 +54,11 @@ def _is_mapped(name: str, mapped: set[str]) -> bool:
     """By its own line, or by that of a folder of which the map lists no files."""
     closed = {folder for folder in mapped if not any(path.startswith(folder) for path in mapped - {folder})}
     return name in mapped or any(f"{folder.as_posix()}/" in closed for folder in Path(name).parents)
+
+
+def test_every_column_of_a_catalogue_is_explained_to_operators() -> None:
+    told = set(re.findall(r"`(\w+)`", (ROOT / "deploy" / "README.md").read_text(encoding="utf-8")))
+    assert told >= COLUMNS
 
 
 def test_the_map_names_every_file_and_nothing_else() -> None:

@@ -1,4 +1,4 @@
-"""`doppel export dachs DIR`: the published release as a resource that GAVO DaCHS imports and publishes."""
+"""`doppel export dachs DIR`, `doppel export registry DIR`: for DaCHS, or records for a registry."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
+from index.manifest import MANIFEST
 from index.release import OpenRelease, Releases
 from registry_metadata import dachs
 from service.commands.common import add_config, answer, configured
@@ -23,27 +24,50 @@ SCHEMA = re.compile(r"[a-z][a-z0-9_]*")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
-    parser.add_argument("kind", choices=["dachs"], help="for whom")
+    parser.add_argument("kind", choices=["dachs", "registry"], help="for whom")
     parser.add_argument(
-        "directory", type=Path, help="where q.rd and data/ are written; its name is the schema"
+        "directory", type=Path, help="where files are written; for dachs its name is the schema"
     )
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """2 where the directory's name can not be a schema."""
+    """2 where the directory's name can not be a schema of DaCHS."""
     schema = arguments.directory.resolve().name
-    if not SCHEMA.fullmatch(schema):
+    if arguments.kind == "dachs" and not SCHEMA.fullmatch(schema):
         print(f"doppel export: {schema!r} is no name of a schema; allowed: a-z, 0-9, _", file=sys.stderr)
         return 2
     config = configured(arguments)
     release = OpenRelease.open(Releases(config.releases).current(), config.index.limits)
     try:
+        if arguments.kind == "registry":
+            names = export_records(config, release, arguments.directory)
+            words = f"{arguments.directory}: {len(names)} records: {', '.join(names)}"
+            answer(arguments, words, {"directory": str(arguments.directory), "records": names})
+            return 0
         rows = export(config, release, arguments.directory, schema)
     finally:
         release.close()
     told = ", ".join(f"{count} rows of {name}" for name, count in rows.items())
     answer(arguments, f"{arguments.directory}: q.rd, {told}", {"directory": str(arguments.directory), **rows})
     return 0
+
+
+def export_records(config: Config, release: OpenRelease, directory: Path) -> list[str]:
+    """Writes a VOResource document for each record that `/oai` would tell, but for the registry that `/oai`
+    is, dated by the release: for a publishing registry elsewhere. The names of the files."""
+    from registry_metadata.records import packed
+    from registry_metadata.resources import Dates
+    from service.registry import archive_of, instant, records
+
+    moment = instant((release.path / MANIFEST).stat().st_mtime)
+    made = records(config, config.service.url, release)
+    del made[archive_of(config, config.service.url).registry_id]
+    directory.mkdir(parents=True, exist_ok=True)
+    names = []
+    for identifier, record in made.items():
+        names.append(f"{re.sub('[^A-Za-z0-9.-]+', '_', identifier.removeprefix('ivo://'))}.xml")
+        (directory / names[-1]).write_bytes(packed(record(Dates(moment, moment))))
+    return names
 
 
 def export(config: Config, release: OpenRelease, directory: Path, schema: str) -> dict[str, int]:

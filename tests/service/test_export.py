@@ -22,6 +22,7 @@ from service.cli import main
 from service.config import Config
 from service.registry import listed
 from tests.dachs import installed
+from tests.schemata import problems
 
 SCHEMA = "doppeltest"
 
@@ -84,6 +85,15 @@ def peer(exported: Path, config: Config) -> Iterator[str]:
         dachs.run("pub", f"{SCHEMA}/q")
         with dachs.serving():
             yield dachs.base_url
+
+
+def test_g26_records_are_files_for_another_registry(config_path: Path, tmp_path: Path) -> None:
+    assert main(["export", "registry", str(tmp_path / "our-records"), "--config", str(config_path)]) == 0
+    names = {path.name for path in (tmp_path / "our-records").iterdir()}
+    collections = {f"doppel.example_sim_{name}.xml" for name in ("coude", "library", "survey")}
+    assert names == {"doppel.example.xml", "doppel.example_system_service.xml", *collections}
+    for name in names:
+        assert problems((tmp_path / "our-records" / name).read_bytes()) == []
 
 
 YEARS = "2014-01-01T00:00:00/2016-06-30T12:00:00"

@@ -25,7 +25,8 @@ from encoder.recipe import Recipe
 from encoder.spectrum import Facts, RefusedSpectrum, Spectrum
 from index import manifest
 from index.content import CATALOGUE, Content, write_files
-from index.engines.duckdb_engine import DEFAULT_LIMITS, DuckDBEngine, EngineLimits
+from index.engines.duckdb_engine import DuckDBEngine
+from index.engines.engine import DEFAULT_LIMITS, Engine, EngineLimits
 from index.nearest import Nearest
 from index.rows import FACTS_NAMES, facts_of
 from index.segments import Parts, write_changed
@@ -33,7 +34,6 @@ from registry_metadata.columns import Table, from_json
 
 if TYPE_CHECKING:
     from encoder.infer import Encoder
-    from index.engines.postgres import PostgresEngine
     from index.engines.vector_server import VectorServer
 
 CURRENT = "current"
@@ -225,7 +225,7 @@ def _tables(path: Path) -> Sequence[Table]:
     return from_json((path / "tables.json").read_text(encoding="utf-8"))
 
 
-def _engine(path: Path, names: Sequence[str], limits: EngineLimits) -> DuckDBEngine | PostgresEngine:
+def _engine(path: Path, names: Sequence[str], limits: EngineLimits) -> Engine:
     """Where the tables of the release in this directory are read."""
     if not limits.database:
         return DuckDBEngine(path / CATALOGUE, limits)

@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_type_hints
 
 from encoder.collection import CollectionConfig
 from encoder.model_config import ModelConfig
-from index.engines.duckdb_engine import EngineLimits
+from index.engines.engine import EngineLimits
 
 Section = TypeVar("Section")
 

@@ -90,7 +90,7 @@ def told_failures() -> tuple[type[Exception], ...]:
     from encoder.collection import CollectionError
     from encoder.harvest import HarvestError
     from encoder.spectrum import RefusedSpectrum
-    from index.engines.duckdb_engine import EngineError
+    from index.engines.engine import EngineError
     from index.release import ReleaseError
     from index.work import BuildError
     from service.config import ConfigError

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import duckdb
 import pyarrow as pa
 
-from index.engines.duckdb_engine import EngineError
+from index.engines.engine import EngineError
 
 
 def computed(expressions: Mapping[str, str], rows: pa.Table, schema: pa.Schema) -> pa.Table:

@@ -13,7 +13,7 @@ import pyarrow as pa
 from numpy.typing import ArrayLike
 
 from index.catalogue import ROW_NUMBER
-from index.engines.duckdb_engine import EngineError
+from index.engines.engine import EngineError
 from registry_metadata.columns import Column, Table
 
 MEMORY = "2GB"  # beyond it, what is not yet written goes to a file beside the catalogue

@@ -4,55 +4,39 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
-from types import TracebackType
-from typing import Any
 
 import duckdb
 import pyarrow as pa
 from duckdb.sqltypes import DuckDBPyType
 
-from index.engines.watchdog import STOPPER, WATCHDOG, Watch
+from index.engines.engine import (
+    DEFAULT_LIMITS,
+    Engine,
+    EngineError,
+    EngineLimits,
+    EngineTimeout,
+    Params,
+    Row,
+    Tables,
+    stream,
+    watched,
+)
+from index.engines.watchdog import Watch
 
 BATCH_ROWS = 16_384
 ARRAY_ROWS = 1_024  # where cells are arrays, which may be spectra
 FEW_ROWS = 500  # so many are quicker as Python values than as Arrow
-Row = tuple[Any, ...]
 warnings.filterwarnings("ignore", "Arrow output on a DB-API result")  # which copies: `short` keeps it small
 
 
-class EngineError(Exception):
-    """The engine refused or failed; the message is the engine's own and meant for the log."""
-
-
-class EngineTimeout(EngineError):
-    """The statement ran longer than it was allowed to."""
-
-
-@dataclass(frozen=True, slots=True)
-class EngineLimits:
-    """What one engine may take of the machine."""
-
-    memory: str = "2GB"
-    threads: int = 2
-    database: str = ""  # the PostgreSQL database with the tables; empty: they are in the release's own file
-    vectors: tuple[str, ...] = ()  # PostgreSQL servers with the vectors; none: they are in its files
-    patience: float = 30.0  # seconds after which such a server is given up
-
-
-DEFAULT_LIMITS = EngineLimits()
-
-
-class DuckDBEngine:
-    """Runs checked SQL on the tables of one release, which are addressed as `release.<schema>.<table>`.
-
-    The catalogue is attached to an instance in memory, since uploads cannot be registered on a file that is
-    open read-only. Spilled data go to a temporary directory outside the release.
-    """
+class DuckDBEngine(Engine):
+    """The catalogue is attached to an instance in memory, since uploads cannot be registered on a file that
+    is open read-only. Spilled data go to a temporary directory outside the release."""
 
     def __init__(self, catalogue: Path, limits: EngineLimits = DEFAULT_LIMITS) -> None:
         self._spill = tempfile.TemporaryDirectory(prefix="doppel-")
@@ -72,81 +56,48 @@ class DuckDBEngine:
 
     @contextmanager
     def run(
-        self,
-        sql: str,
-        params: Sequence[object] = (),
-        tables: Mapping[str, pa.Table] | None = None,
-        timeout: float | None = None,
+        self, sql: str, params: Params = (), tables: Tables = None, timeout: float | None = None
     ) -> Iterator[pa.RecordBatchReader]:
-        """The answer as a stream of record batches; `tables` exist on this statement's cursor alone.
-
-        After `timeout` seconds the statement is interrupted, also while batches are read, and EngineTimeout
-        is raised; every other failure of the engine is an EngineError.
-        """
+        """A stream of record batches; `tables` exist on this statement's cursor alone."""
         with self._cursor(tables, timeout) as (cursor, expired):
             with _told(expired, timeout):
                 answer = cursor.sql(sql, params=list(params))
                 reader = answer.to_arrow_reader(_batch_rows(answer.types))
-            yield pa.RecordBatchReader.from_batches(reader.schema, _batches(reader, expired, timeout))
+            yield stream(reader, partial(_told, expired, timeout))
 
     def short(
-        self,
-        sql: str,
-        params: Sequence[object] = (),
-        tables: Mapping[str, pa.Table] | None = None,
-        timeout: float | None = None,
+        self, sql: str, params: Params = (), tables: Tables = None, timeout: float | None = None
     ) -> tuple[list[Row], pa.Table | None]:
-        """An answer that fits into memory, at half the cost of a stream: its first FEW_ROWS rows as Python
-        values, and the others where there are more. Fails as `run` does."""
+        """At half the cost of a stream: the first FEW_ROWS rows as Python values, and the others."""
         with self._cursor(tables, timeout) as (cursor, expired), _told(expired, timeout):
             first = cursor.execute(sql, list(params)).fetchmany(FEW_ROWS)
             return first, cursor.to_arrow_table() if len(first) == FEW_ROWS else None
 
     def rows(
-        self,
-        sql: str,
-        params: Sequence[object] = (),
-        tables: Mapping[str, pa.Table] | None = None,
-        timeout: float | None = None,
+        self, sql: str, params: Params = (), tables: Tables = None, timeout: float | None = None
     ) -> list[Row]:
-        """A short answer, whole, as Python values. Fails as `run` does."""
+        """A short answer, whole, without a stream."""
         with self._cursor(tables, timeout) as (cursor, expired), _told(expired, timeout):
             return cursor.execute(sql, list(params)).fetchall()
 
     @contextmanager
     def _cursor(
-        self, tables: Mapping[str, pa.Table] | None, timeout: float | None
+        self, tables: Tables, timeout: float | None
     ) -> Iterator[tuple[duckdb.DuckDBPyConnection, Watch]]:
         """A cursor that knows the tables, under watch until it is closed."""
         cursor = self._database.cursor()
-        expired = WATCHDOG.watch(cursor.interrupt, timeout)
-        if (register := STOPPER.get()) is not None:
-            register(expired.expire)
         try:
-            for name, table in (tables or {}).items():
-                cursor.register(name, table)
-            yield cursor, expired
+            with watched(cursor.interrupt, timeout) as expired:
+                for name, table in (tables or {}).items():
+                    cursor.register(name, table)
+                yield cursor, expired
         finally:
-            expired.cancel()
             cursor.close()
-
-    def table(self, sql: str, params: Sequence[object] = ()) -> pa.Table:
-        """The whole answer at once, for questions of our own that are known to be small."""
-        with self.run(sql, params) as reader:
-            return reader.read_all()
 
     def close(self) -> None:
         """Ends the instance and removes what it spilled."""
         self._database.close()
         self._spill.cleanup()
-
-    def __enter__(self) -> DuckDBEngine:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _settings(limits: EngineLimits, spill: str) -> dict[str, str | bool | int | float | list[str]]:
@@ -163,15 +114,6 @@ def _settings(limits: EngineLimits, spill: str) -> dict[str, str | bool | int | 
 def _batch_rows(types: Sequence[DuckDBPyType]) -> int:
     """Of an answer with columns of these types."""
     return ARRAY_ROWS if any(kind.id in ("array", "list") for kind in types) else BATCH_ROWS
-
-
-def _batches(reader: pa.RecordBatchReader, watch: Watch, timeout: float | None) -> Iterator[pa.RecordBatch]:
-    while True:
-        with _told(watch, timeout):
-            batch = next(reader, None)
-        if batch is None:
-            return
-        yield batch
 
 
 @contextmanager

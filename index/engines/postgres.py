@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from index.engines.duckdb_engine import EngineError, EngineTimeout
+from index.engines.engine import Engine, EngineError, EngineTimeout, Params, Tables, stream, watched
 from index.engines.postgres_sql import postgres_sql
-from index.engines.watchdog import STOPPER, WATCHDOG, Watch
+from index.engines.watchdog import Watch
 
 if TYPE_CHECKING:
     from adbc_driver_postgresql.dbapi import Connection, Cursor
@@ -42,8 +43,8 @@ KINDS = (  # SQLSTATE, or the words where the driver leaves it out, in the words
 )
 
 
-class PostgresEngine:
-    """Runs the query path's SQL on one loaded release; `tables`: where `doppel.spectra` and others lie."""
+class PostgresEngine(Engine):
+    """One loaded release; `tables`: where `doppel.spectra` and others lie."""
 
     def __init__(self, uri: str, tables: Mapping[str, str], *, q3c: bool = False) -> None:
         self._uri, self._tables, self._q3c = uri, tables, q3c
@@ -53,57 +54,19 @@ class PostgresEngine:
 
     @contextmanager
     def run(
-        self,
-        sql: str,
-        params: Sequence[object] = (),
-        tables: Mapping[str, pa.Table] | None = None,
-        timeout: float | None = None,
+        self, sql: str, params: Params = (), tables: Tables = None, timeout: float | None = None
     ) -> Iterator[pa.RecordBatchReader]:
-        """The answer as a stream of record batches; `tables` exist in this statement's transaction alone.
-
-        After `timeout` seconds the statement is cancelled, also while batches are read, and EngineTimeout is
-        raised; every other failure of the server is an EngineError.
-        """
+        """A stream of record batches; `tables` exist in this statement's transaction alone."""
         text = postgres_sql(sql, params, self._tables, q3c=self._q3c)
         with self._connection() as connection:
             cursor = connection.cursor()
-            watch = WATCHDOG.watch(cursor.adbc_cancel, timeout)
-            if (register := STOPPER.get()) is not None:
-                register(watch.expire)
             try:
-                with told(watch, timeout):
-                    reader = _asked(cursor, text, tables or {}, timeout)
-                yield pa.RecordBatchReader.from_batches(reader.schema, _batches(reader, watch, timeout))
+                with watched(cursor.adbc_cancel, timeout) as watch:
+                    with told(watch, timeout):
+                        reader = _asked(cursor, text, tables or {}, timeout)
+                    yield stream(reader, partial(told, watch, timeout))
             finally:
-                watch.cancel()
                 _ended(cursor)
-
-    def short(
-        self,
-        sql: str,
-        params: Sequence[object] = (),
-        tables: Mapping[str, pa.Table] | None = None,
-        timeout: float | None = None,
-    ) -> tuple[list[tuple[Any, ...]], pa.Table | None]:
-        """An answer that fits into memory: rows as Python values (none), and those that are not."""
-        with self.run(sql, params, tables, timeout) as reader, told():
-            return [], reader.read_all()
-
-    def rows(
-        self,
-        sql: str,
-        params: Sequence[object] = (),
-        tables: Mapping[str, pa.Table] | None = None,
-        timeout: float | None = None,
-    ) -> list[tuple[Any, ...]]:
-        """A short answer, whole, as Python values."""
-        with self.run(sql, params, tables, timeout) as reader, told():
-            return list(zip(*(column.to_pylist() for column in reader.read_all().columns), strict=True))
-
-    def table(self, sql: str, params: Sequence[object] = ()) -> pa.Table:
-        """The whole answer at once, for questions of our own that are known to be small."""
-        with self.run(sql, params) as reader:
-            return reader.read_all()
 
     @contextmanager
     def _connection(self) -> Iterator[Connection]:
@@ -138,12 +101,6 @@ class PostgresEngine:
             idle, self._idle, self._closed = self._idle, [], True
         for connection in idle:
             connection.close()
-
-    def __enter__(self) -> PostgresEngine:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def connect(uri: str) -> Connection:
@@ -191,15 +148,6 @@ def variable_lists(reader: pa.RecordBatchReader) -> pa.RecordBatchReader:
     ]
     schema = pa.schema(fields)
     return pa.RecordBatchReader.from_batches(schema, (batch.cast(schema) for batch in reader))
-
-
-def _batches(reader: pa.RecordBatchReader, watch: Watch, timeout: float | None) -> Iterator[pa.RecordBatch]:
-    while True:
-        with told(watch, timeout):
-            batch = next(reader, None)
-        if batch is None:
-            return
-        yield batch
 
 
 def _ended(cursor: Cursor) -> None:

@@ -96,9 +96,9 @@ CREATE OR REPLACE FUNCTION adql.epoch_us(x timestamp) RETURNS bigint LANGUAGE sq
 
 -- Arrays
 CREATE OR REPLACE FUNCTION adql.element(x anyarray, place bigint) RETURNS anyelement LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$ SELECT x[place::integer] $$;
+    AS $$ SELECT x[least(place, 2147483647)::integer] $$;
 CREATE OR REPLACE FUNCTION adql.slice(x anyarray, low bigint, high bigint) RETURNS anyarray LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$ SELECT x[low::integer:high::integer] $$;
+    AS $$ SELECT x[least(low, 2147483647)::integer:least(high, 2147483647)::integer] $$;
 CREATE OR REPLACE FUNCTION adql.len(x anyarray) RETURNS bigint LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$ SELECT cardinality(x)::bigint $$;
 CREATE OR REPLACE FUNCTION adql.list_contains(x anycompatiblearray, item anycompatible) RETURNS boolean

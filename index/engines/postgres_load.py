@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from index.catalogue import ROW_NUMBER
-from index.engines.duckdb_engine import DuckDBEngine, EngineError
+from index.engines.duckdb_engine import DuckDBEngine
+from index.engines.engine import EngineError
 from index.engines.postgres import PostgresEngine, connect, told, variable_lists
 from index.engines.postgres_sql import FUNCTIONS, POSITIONS
 from registry_metadata.columns import Table

@@ -20,7 +20,7 @@ from sqlglot.errors import SqlglotError
 from sqlglot.generators.postgres import PostgresGenerator
 from sqlglot.parsers.duckdb import DuckDBParser
 
-from index.engines.duckdb_engine import EngineError
+from index.engines.engine import EngineError
 
 ALIKE = frozenset(
     (

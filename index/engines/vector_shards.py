@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from index.distance import Ids, Reals, Vectors, Weights, distances
-from index.engines.duckdb_engine import EngineError
+from index.engines.engine import EngineError
 from index.engines.pgvector import LIMITS, PgPart
 from index.engines.vector_server import SPARE, VectorServer
 from index.nearest import Found, Matches, check_k, check_radius, different, merged, point_of, points_of

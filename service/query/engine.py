@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from index.engines.duckdb_engine import EngineError, EngineTimeout
+from index.engines.engine import EngineError, EngineTimeout
 from index.engines.vector_server import ServerMissing
 from service.errors import BusyFault, TimeoutFault, UsageFault
 

@@ -8,7 +8,8 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from index.engines.duckdb_engine import FEW_ROWS, DuckDBEngine, EngineError, EngineLimits, EngineTimeout
+from index.engines.duckdb_engine import FEW_ROWS, DuckDBEngine
+from index.engines.engine import EngineError, EngineLimits, EngineTimeout
 from index.release import OpenRelease
 
 ENDLESS = "SELECT SUM(SQRT(a.i * b.i)) FROM range(1000000) AS a(i), range(1000000) AS b(i)"

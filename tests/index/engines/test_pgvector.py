@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from index.distance import Weights
-from index.engines.duckdb_engine import EngineError
+from index.engines.engine import EngineError
 from index.engines.pgvector import FORCED, Asked, PgPart
 from index.engines.pgvector_load import SCHEMA, VectorReleases
 from index.engines.vector_server import VectorServer, servers

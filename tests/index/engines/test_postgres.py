@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from adbc_driver_postgresql.dbapi import Error
 
-from index.engines.duckdb_engine import EngineError, EngineLimits, EngineTimeout
-from index.engines.postgres import PostgresEngine, connect
+from index.engines.engine import EngineError, EngineLimits, EngineTimeout
+from index.engines.postgres import PostgresEngine, _asked, connect
 from index.engines.postgres_load import PostgresReleases
 from index.engines.postgres_sql import postgres_sql
 from index.engines.watchdog import STOPPER
@@ -94,6 +95,62 @@ def test_a_function_or_table_that_is_not_known_is_refused(engine: PostgresEngine
 def test_nothing_is_written(engine: PostgresEngine, sql: str) -> None:
     with pytest.raises(EngineError), engine.run(sql) as reader:
         reader.read_all()
+
+
+@pytest.fixture(scope="module")
+def reader(releases: Releases) -> str:
+    """The URI of a role without rights of its own, as the service needs it."""
+    with connect(releases.database) as connection, connection.cursor() as cursor:
+        cursor.execute("CREATE ROLE reader LOGIN")
+        connection.commit()
+    return releases.database.replace("//doppel@", "//reader@")
+
+
+def test_a_role_without_rights_answers_from_a_release(releases: Releases, reader: str) -> None:
+    upload = pa.table({"a": [1, 2]})
+    with OpenRelease.open(releases.current(), EngineLimits(database=reader)).engine as engine:
+        assert engine.rows("SELECT count(*) AS n FROM release.doppel.spectra") == [(30,)]
+        assert engine.rows("SELECT sum(a) AS n FROM mine", tables={"mine": upload}) == [(3,)]
+        assert engine.rows(
+            "SELECT round(sqrt(2.0), 3) AS x, lower('Ü') AS l FROM release.doppel.models LIMIT 1"
+        ) == [(1.414, "ü")]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO doppel.models SELECT * FROM doppel.models",
+        "UPDATE doppel.models SET model = 'x'",
+        "DELETE FROM {schema}.doppel_models",
+        "DROP TABLE {schema}.doppel_models",
+        "CREATE TABLE doppel.mine (a int)",
+        "CREATE TABLE adql.mine (a int)",
+        "CREATE OR REPLACE FUNCTION adql.sqrt(x float8) RETURNS float8 LANGUAGE sql AS 'SELECT 0.0::float8'",
+        "SELECT pg_read_file('/etc/passwd')",
+        "SELECT pg_ls_dir('/')",
+        "COPY doppel.models TO PROGRAM 'cat'",
+        "CREATE EXTENSION dblink",
+    ],
+)
+def test_that_role_can_neither_write_nor_read_files(releases: Releases, reader: str, statement: str) -> None:
+    """What the server itself refuses, were it ever asked."""
+    schema = f'"release_{releases.current().name}"'
+    with connect(reader) as connection, connection.cursor() as cursor:
+        with pytest.raises(Error, match=r"permission denied|must be owner|not available|is not allowed"):
+            cursor.execute(statement.format(schema=schema))
+        connection.rollback()
+
+
+def test_a_session_reads_only_for_a_limited_time_from_known_schemas(engine: PostgresEngine) -> None:
+    """As every statement of a query finds it."""
+    names = ("transaction_read_only", "statement_timeout", "search_path", "TimeZone")
+    with connect(engine._uri) as connection, connection.cursor() as cursor:
+        found = []
+        for name in names:
+            _asked(cursor, f"SELECT current_setting('{name}')", {}, 3.0).read_all()
+            cursor.execute(f"SELECT current_setting('{name}')")
+            found += cursor.fetchone()
+    assert found == ["on", "5s", "pg_catalog, public, pg_temp", "UTC"]
 
 
 @pytest.mark.parametrize("text", ["it's", "\\", "a\\'; DROP TABLE x; --", "$1", "%s", "é\n$$"])

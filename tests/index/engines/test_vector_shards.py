@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index.engines.duckdb_engine import EngineError
+from index.engines.engine import EngineError
 from index.engines.pgvector_load import VectorReleases
 from index.engines.vector_server import ServerMissing, servers
 from index.engines.vector_shards import VectorShards

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from index.engines.duckdb_engine import EngineLimits
+from index.engines.engine import EngineLimits
 from index.release import OpenRelease, Releases
 from tests import synthetic
 

@@ -120,7 +120,7 @@ def test_x01_votlint_finds_nothing_in_tap_results(live: str, query: str) -> None
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_xsdvalidate_finds_every_document_valid(
+def test_h06_xsdvalidate_finds_every_document_valid(
     live: str, archive: pyvo.dal.TAPService, document: str
 ) -> None:
     """By the schemas that STILTS has, and for what it has not by those of DaCHS."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import re
+from dataclasses import replace
+from pathlib import Path
 
 import httpx2
 import pytest
@@ -14,8 +16,11 @@ from astropy.io.votable.ucd import check_ucd
 from lxml import etree
 from starlette.testclient import TestClient
 
-from index.release import OpenRelease
+from index.release import OpenRelease, ReleaseHolder
 from registry_metadata.columns import Column
+from service.app import create_app
+from service.config import Config
+from service.state import State
 from tests.service.conftest import BASE
 
 VOTABLE = "{http://www.ivoa.net/xml/VOTable/v1.3}"
@@ -292,3 +297,16 @@ def test_x10_a_spectrum_is_written_in_the_serialisation_that_is_asked_for(
     form = f"application/x-votable+xml;serialization={asked}"
     answer = tap.get("/soda/sync", params={"ID": did, "RESPONSEFORMAT": form})
     assert element in answer.content
+
+
+def test_h03_who_has_too_many_jobs_is_told_when_to_try_again(
+    config: Config, holder: ReleaseHolder, tmp_path: Path
+) -> None:
+    state = State("", tmp_path)
+    few = replace(config, limits=replace(config.limits, jobs_per_client=1))
+    with TestClient(create_app(few, holder, state), follow_redirects=False) as client:
+        assert client.post("/tap/async", data=TAP).status_code == 303
+        refused = client.post("/tap/async", data=TAP)
+    state.close()
+    assert refused.status_code == 503
+    assert int(refused.headers["retry-after"]) > 0

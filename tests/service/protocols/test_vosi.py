@@ -82,7 +82,7 @@ def test_r04_every_output_format_answers_under_its_type_and_its_names(tap: TestC
             assert answer.headers["content-type"].partition(";")[0] in types, name
 
 
-def test_r05_every_upload_method_that_is_declared_works(tap: TestClient) -> None:
+def test_r05_t37_every_upload_method_that_is_declared_works(tap: TestClient) -> None:
     """Inline here; http and https are fetched from public addresses alone, so that a private one is refused
     by its address and not as an unknown method."""
     methods = get(tap, "/tap/capabilities")[0].findall("uploadMethod")

@@ -25,7 +25,7 @@ from service.formats.stream import Info, Rows
 from service.formats.votable import ServiceDescriptor
 from service.limits import Limits
 from service.protocols.constraints import conditions
-from service.protocols.dali import Params, request_params
+from service.protocols.dali import Params, choose_word, request_params
 from service.protocols.descriptors import descriptors
 from service.protocols.ready import ready_rows, short_answer
 from service.protocols.spectra import (
@@ -50,6 +50,7 @@ from service.respond import Document, respond
 
 STANDARD = "ivo://ivoa.net/std/SSA"
 _DESCRIPTORS: WeakKeyDictionary[OpenRelease, dict[str, tuple[ServiceDescriptor, ...]]] = WeakKeyDictionary()
+BOOLEANS = ("true", "false", "t", "f", "1", "0")  # in any case, as TABLEDATA spells them
 DEFAULT_NEIGHBOURS = 1000  # rows of a SIMILAR_TO without TOP and MAXREC
 
 COMPLIANT = Form(VOTABLE, ".vot")
@@ -87,13 +88,14 @@ class SsaQuery:
 
 
 def check_operation(params: Params) -> None:
-    """REQUEST and VERSION (SSA 1.1, 8.8.2 and 8.2.4); both may be left out."""
+    """REQUEST, VERSION and COMPRESS (SSA 1.1, 8.8.2, 8.2.4 and 4.1.2); all may be left out."""
     operation = params.one("REQUEST")
     if operation is not None and operation.strip().lower() != "querydata":
         raise UsageFault(f"REQUEST is not known here: {operation}; allowed is queryData")
     version = params.one("VERSION")
     if version is not None and not re.fullmatch(r"\s*1(\.[01]\d?)?\s*", version):
         raise UsageFault(f"VERSION {version} of SSA is not spoken here; 1.1 is")
+    choose_word("COMPRESS", params.one("COMPRESS") or "true", BOOLEANS)
 
 
 def read_query(

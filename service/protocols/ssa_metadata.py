@@ -125,7 +125,7 @@ def standard_inputs(ranges: Mapping[str, Range], release: OpenRelease) -> Iterat
     ):
         yield text_input(name, words)
     yield text_input(
-        "COMPRESS", "Products come packed where the client accepts it", options=("true", "false")
+        "COMPRESS", "Whether products may be packed; here they come as they are", options=("true", "false")
     )
     yield text_input("RUNID", "A name for the client's own task, written to the log")
     yield text_input("VERSION", "Version of the protocol", options=("1.1",), value="1.1")

@@ -289,7 +289,8 @@ def test_s06_d06_unknown_parameters_are_ignored(client, everything):
 @pytest.mark.parametrize(
     ("name", "value"),
     [("POS", "spam"), ("SIZE", "big"), ("BAND", "wide"), ("TIME", "yesterday"), ("MAXREC", "-1"),
-     ("TOP", "0"), ("COMPRESS", "maybe"), ("VARAMPL", "much"), ("MTIME", "soon"), ("SNR", "x"), ("SIMILAR_TO", "ivo://no/such"), ("SPACE", "nothing"), ("TEFF", "hot")],
+     ("TOP", "0"), ("COMPRESS", "maybe"), ("VARAMPL", "much"), ("MTIME", "soon"),
+     ("SNR", "x"), ("SIMILAR_TO", "ivo://no/such"), ("SPACE", "nothing"), ("TEFF", "hot")],
 )  # fmt: skip
 def test_s09_s28_a_bad_value_is_an_error_document_that_names_the_parameter(client, name, value):
     answer = ask(client, status=400, **{name: value})

@@ -56,13 +56,13 @@ class PostgresReleases:
 
     def list(self) -> Sequence[str]:
         """Ids of the releases that are loaded, the first loaded first."""
-        with self._transaction() as cursor:
+        with self._transaction(changing=False) as cursor:
             cursor.execute("SELECT nspname FROM pg_namespace WHERE nspname LIKE 'release\\_%' ORDER BY oid")
             return [name.removeprefix("release_") for (name,) in cursor.fetchall()]
 
     def current(self) -> str | None:
         """The release that the views show."""
-        with self._transaction() as cursor:
+        with self._transaction(changing=False) as cursor:
             return shown(cursor, "doppel")
 
     def load(self, release: str, catalogue: Path, tables: Sequence[Table]) -> None:
@@ -100,7 +100,7 @@ class PostgresReleases:
 
     def engine(self, release: str, names: Sequence[str]) -> PostgresEngine:
         """What answers from a loaded release; EngineError where it is not loaded."""
-        with self._transaction() as cursor:
+        with self._transaction(changing=False) as cursor:
             if not _exists(cursor, schema_of(release)):
                 raise EngineError(f"release {release} is not in PostgreSQL; doppel publish brings it there")
             cursor.execute("SELECT count(*) FROM pg_extension WHERE extname = 'q3c'")
@@ -115,13 +115,14 @@ class PostgresReleases:
             cursor.execute(f'DROP SCHEMA IF EXISTS "{schema_of(release)}" CASCADE')
 
     @contextmanager
-    def _transaction(self) -> Iterator[Cursor]:
-        """All or nothing, and nobody else changes releases meanwhile."""
+    def _transaction(self, changing: bool = True) -> Iterator[Cursor]:
+        """All or nothing, and nobody else changes releases meanwhile; who only looks need not wait."""
         connection = connect(self.uri)
         try:
             with told(), connection.cursor() as cursor:
-                cursor.execute(f"SELECT pg_advisory_xact_lock({LOCK})")
-                cursor.fetchall()
+                if changing:
+                    cursor.execute(f"SELECT pg_advisory_xact_lock({LOCK})")
+                    cursor.fetchall()
                 yield cursor
             with told():
                 connection.commit()

@@ -101,7 +101,7 @@ class Bench:
         self.ranks = {"dice": dice, "teff": teff}
         self.ours = self._ours(uri)
         if not np.array_equal(self.ours.vector(data.n - 1), data.vectors[-1]):
-            raise SystemExit("the server has vectors of another run: use the same numbers of rows and queries")
+            raise SystemExit("the server has vectors of another run: give it the same numbers")
         self.connection = psycopg.connect(uri, autocommit=True, prepare_threshold=None)
         self.connection.execute("SET jit = off")
         self._attributes()

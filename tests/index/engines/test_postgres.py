@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,8 +13,9 @@ from adbc_driver_postgresql.dbapi import Error
 
 from index.engines.engine import EngineError, EngineLimits, EngineTimeout
 from index.engines.postgres import PostgresEngine, _asked, connect
-from index.engines.postgres_load import PostgresReleases
+from index.engines.postgres_load import LOCK, PostgresReleases
 from index.engines.postgres_sql import postgres_sql
+from index.engines.vector_server import VectorServer
 from index.engines.watchdog import STOPPER
 from index.release import OpenRelease, ReleaseError, Releases
 from tests import pg, synthetic
@@ -222,6 +224,14 @@ def test_a_published_release_is_not_dropped_and_another_one_is(releases: Release
     assert other not in loaded.list()
     with pytest.raises(EngineError, match="doppel publish brings it there"):
         OpenRelease.open(releases.path(other), EngineLimits(database=releases.database))
+
+
+def test_who_opens_a_release_does_not_wait_for_another_that_is_loaded(releases: Releases) -> None:
+    with closing(VectorServer(releases.database)) as server, server.writing(LOCK):
+        limits = EngineLimits(database=releases.database)
+        with closing(OpenRelease.open(releases.current(), limits)) as opened:
+            assert opened.engine.rows("SELECT count(*) FROM release.doppel.models") == [(2,)]
+        assert releases.current().name in PostgresReleases(releases.database).list()
 
 
 def test_a_schema_of_somebody_else_is_left_alone(q3c_server: str, tmp_path: Path) -> None:

@@ -26,11 +26,14 @@ from index.distance import (
     squares,
 )
 from index.lists import Bitmap, Found, Lists, visit
+from index.many import look
 from index.nearest import different
 from index.passing import Mask, Passing
 from index.strategy import EXACT, Conditions, Limits, Plan, Strategy, choose
 
 SPARSE = 0.25  # of the rows of visited lists pass: they are compared one by one, not by their codes
+MORE = 16  # and half of k are asked for besides where rows are removed
+KEPT = 0.75  # of these at least must be left, else lists are visited by counting
 SPARE = 4  # rows fetched beyond k, since the compressed copies may swap neighbours
 NOWHERE: Ids = np.empty(0, dtype=np.int64)
 WRITTEN = 65_536  # rows written at a time
@@ -176,6 +179,9 @@ class Part:
                 places, visited = self._scan(query[None], k, weights, passing)[0], passing.count
             case Strategy.LISTS:
                 places, visited = self._plain(query[None], k)[0]
+                if self.live is not None and len(places) < KEPT * self._asked(k):
+                    strategy = Strategy.COUNTED_LISTS
+                    places, visited = self._visited(query, k, weights, passing, strategy)
             case Strategy.COUNTED_LISTS | Strategy.WEIGHTED_LISTS:
                 places, visited = self._visited(query, k, weights, passing, strategy)
             case Strategy.CERTIFIED:
@@ -189,10 +195,12 @@ class Part:
         """`search` among all rows for each of `queries` (m, d), in one pass where the way allows it."""
         passing = self.everything
         strategy = choose(self._conditions(k, weights, passing, exact), self.limits)
-        if strategy is Strategy.LISTS:
+        if strategy is Strategy.LISTS and self.live is None:
             found = self._plain(queries, k)
         elif strategy in (Strategy.SCAN, Strategy.SUBSET, Strategy.COLUMNS):
             found = [(places, len(self)) for places in self._scan(queries, k, weights, passing)]
+        elif strategy is Strategy.WEIGHTED_LISTS and self.live is None:
+            found = self._weighted(queries, k, weights)
         else:
             return [self.search(query, k, weights, passing, exact) for query in queries]
         return [
@@ -211,12 +219,13 @@ class Part:
         return Hits(hits.places[:near], hits.distance[:near], hits.plan)
 
     def _conditions(self, k: int, weights: Weights, passing: Passing, exact: bool) -> Conditions:
+        n_rows = passing.count if passing is self.everything else len(self)
         if self.lists is None or self.codes is None:
-            return Conditions(len(self), passing.count, k, exact, listed=False)
+            return Conditions(n_rows, passing.count, k, exact, listed=False)
         if weights is self.codes.metric or weights.proportional(self.codes.metric):
-            return Conditions(len(self), passing.count, k, exact)
+            return Conditions(n_rows, passing.count, k, exact)
         guide = self.lists.explained(weights), self.lists.effective(weights)
-        return Conditions(len(self), passing.count, k, exact, True, False, weights.share, *guide)
+        return Conditions(n_rows, passing.count, k, exact, True, False, weights.share, *guide)
 
     def _hits(
         self,
@@ -248,13 +257,24 @@ class Part:
         return k_nearest(row_bounds(self.vectors, queries[0], weights, places, near), k)
 
     def _plain(self, queries: Vectors, k: int) -> list[tuple[Ids, int]]:
-        """The nearest lists of each query, as many as the wanted recall needs."""
+        """The nearest lists of each query, as many as the wanted recall needs.
+
+        Where rows are removed, more are asked for and those left out: what is left is as if they had never
+        been, as long as it is enough.
+        """
         lists, codes = self._listed
-        wanted = self.limits.rows_per_match * k * len(lists) // len(self) + 1
-        n_lists = min(len(lists), max(self.limits.lists_plain + k // 10, wanted))
-        places, near = codes.nearest(queries, n_lists, k + SPARE)
+        asked = self._asked(k)
+        wanted = self.limits.rows_per_match * asked * len(lists) // len(self) + 1
+        n_lists = min(len(lists), max(self.limits.lists_plain + asked // 10, wanted))
+        places, near = codes.nearest(queries, n_lists, asked + SPARE)
         visited = [int(lists.sizes[numbers].sum()) for numbers in near]
-        return [(full(row), count) for row, count in zip(places, visited, strict=True)]
+        return [(self._alive(full(row)), count) for row, count in zip(places, visited, strict=True)]
+
+    def _asked(self, k: int) -> int:
+        return k if self.live is None else k + k // 2 + MORE
+
+    def _alive(self, places: Ids) -> Ids:
+        return places if self.live is None else places[self.live[places]]
 
     def _visited(
         self, query: Vectors, k: int, weights: Weights, passing: Passing, strategy: Strategy
@@ -267,7 +287,7 @@ class Part:
         order = np.argsort(remoteness, kind="stable")
         wanted, keep = max(self.limits.rows_first, self.limits.rows_per_match * k), k + SPARE
 
-        def look(numbers: Ids, places: Places) -> Found:
+        def best_in(numbers: Ids, places: Places) -> Found:
             if weighted or len(places) < SPARSE * lists.sizes[numbers].sum():
                 return self._nearest_in(places, query, metric, keep, codes)
             near, found = codes.search(query, numbers, keep, passing.bitmap(places))
@@ -276,11 +296,34 @@ class Part:
 
         first = more = self.limits.lists_first
         if weighted:
-            few = lists.effective(weights) < self.limits.few_latents
-            first, more = self.limits.weighted_few if few else self.limits.weighted
+            first, more = self._weighted_rounds(weights)
         rounds = passing.rounds(lists, order, first, more, wanted)
-        best, visited = visit(rounds, look, remoteness, self.limits.farther, k, keep)
+        best, visited = visit(rounds, best_in, remoteness, self.limits.farther, k, keep)
         return best.places, visited
+
+    def _weighted_rounds(self, weights: Weights) -> tuple[int, int]:
+        """Lists before the first look at an answer by own weights, and further lists at a time."""
+        few = self._listed[0].effective(weights) < self.limits.few_latents
+        return self.limits.weighted_few if few else self.limits.weighted
+
+    def _weighted(self, queries: Vectors, k: int, weights: Weights) -> list[tuple[Places, int]]:
+        """`_visited` for many: two rounds together; who is not settled then goes on alone."""
+        lists, _ = self._listed
+        rounds = self._weighted_rounds(weights)
+        enough = 2 * self.limits.rows_per_match * k * len(lists) <= rounds[0] * len(self)
+        if not enough or sum(rounds) > len(lists):
+            ways = (
+                self._visited(query, k, weights, self.everything, Strategy.WEIGHTED_LISTS)
+                for query in queries
+            )
+            return list(ways)
+        looked = look(lists, self.vectors, queries, weights, rounds, k + SPARE)
+        return [
+            (one.best.places, one.visited)
+            if one.settled(k, self.limits.farther)
+            else self._visited(query, k, weights, self.everything, Strategy.WEIGHTED_LISTS)
+            for query, one in zip(queries, looked, strict=True)
+        ]
 
     def _nearest_in(self, places: Places, query: Vectors, weights: Weights, keep: int, codes: Codes) -> Found:
         near = codes.squares(self.vectors, query, weights, places)

@@ -1,4 +1,4 @@
--- Arithmetic of arrays, which the query path's SQL calls; postgres_functions.sql has the same names. Arguments are
+-- Arithmetic of arrays and of regions, which the query path's SQL calls; postgres_functions.sql has the same names. Arguments are
 -- DOUBLE[] and stand once in each body, so that nested calls do not grow. A NULL array gives NULL; where one array is
 -- shorter, its missing elements count as NaN.
 CREATE MACRO vec_add(a, b) AS list_transform([{'a': a, 'b': b}], lambda p: CASE WHEN p.a IS NOT NULL AND p.b IS NOT NULL

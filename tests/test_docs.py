@@ -43,6 +43,9 @@ def test_lines_of_curl_run_as_they_stand(live: str, tmp_path: Path) -> None:
     assert done.stdout.count("distance,repeat_share") == 3
     assert (tmp_path / "halpha.fits").read_bytes().startswith(b"SIMPLE")
     assert b"QUERY_STATUS" in (tmp_path / "neighbours.vot").read_bytes()
+    assert "COMPLETED" in done.stdout
+    assert "wavelength,flux,error,observed,residual" in done.stdout
+    assert (tmp_path / "hotter.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_lines_on_similarity_run_as_they_stand(live: str, tmp_path: Path) -> None:

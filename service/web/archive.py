@@ -103,7 +103,8 @@ class Archive:
         except UsageFault as fault:
             return Likes(space, self._grid(space), [], str(fault), "")
         found = [self._near(row, chosen, likeness) for row in rows if row[NEAR] is not None]
-        return Likes(likeness.space, self._drawn_on(likeness.model), found, "", caption(infos))
+        grid = self._drawn_on(likeness.model)
+        return Likes(likeness.space, grid, found, "", caption(infos), likeness.model)
 
     def _near(self, row: Row, chosen: Entry, likeness: Likeness) -> Entry:
         near, distance = entry(row, self.base), float(row[NEAR])
@@ -165,6 +166,7 @@ class Likes:
     nearest: list[Entry]
     problem: str
     caption: str  # how the answer was found
+    model: Model | None = None  # that embedded the spectrum
 
 
 @dataclass(frozen=True, slots=True)

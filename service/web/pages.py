@@ -24,6 +24,7 @@ from service.web.elsewhere import Question, ways
 from service.web.entries import Entry
 from service.web.samp import Offer
 from service.web.search import Around, Identifier, Named, Search, read_search
+from service.web.seen import Seen
 
 HEADINGS = {404: "Not found", 400: "This can not be answered", 413: "Too large"}
 DEFAULT_K = 10
@@ -194,6 +195,7 @@ def neighbours_page(archive: Archive, site: Site, ask: Ask) -> str:
         "curves": plot.as_json() if plot.curves else None,
         "undrawn": plot.undrawn,
         "caption": likes.caption,
+        "seen": Seen.of(likes.model, chosen.did, site.path),
         "elsewhere": ways(question, site.base) if likes.nearest else [],
         "offer": offer.as_json() if likes.nearest else None,
         "link": partial(ask.address, site.path),

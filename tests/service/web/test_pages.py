@@ -47,6 +47,21 @@ def test_the_start_page_offers_spectra_and_a_map(client: TestClient) -> None:
     assert len(json.loads(data[1])["points"]) > 100
 
 
+def test_the_page_of_a_spectrum_shows_what_the_model_sees_of_it(client: TestClient, star: str) -> None:
+    html = client.get("/", params={"id": star, "k": 1}).text
+    picture = re.search(r'<img class="picture" src="([^"]*)"', html)
+    assert picture is not None
+    assert client.get(unescape(picture[1])).content.startswith(b"\x89PNG")
+    form = re.search(r'<form class="actions" action="([^"]*)"(.*?)</form>', html, re.DOTALL)
+    assert form is not None
+    hidden = {name: unescape(value) for name, value in re.findall(r'name="(\w+)" value="([^"]*)"', form[2])}
+    assert hidden["ID"] == star
+    latents = re.findall("<option>(.*?)</option>", form[2])
+    assert latents[0] == "teff"
+    drawn = client.get(form[1], params={**hidden, "LATENT": latents[0]})
+    assert drawn.content.startswith(b"\x89PNG")
+
+
 def test_a_chosen_spectrum_is_drawn_over_its_neighbours(client: TestClient, star: str) -> None:
     html = client.get("/", params={"id": star, "k": 5}).text
     assert len(dids(html)) == 5

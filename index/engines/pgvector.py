@@ -47,6 +47,7 @@ WITHIN = SQL("""{head} SELECT row_number, did_rank, 0::float8, public.vector_sen
 TAKEN = SQL("SELECT row_number, public.vector_send(z) FROM {rows} AND row_number = ANY(%(rows)s)")
 ROWS = SQL("SELECT row_number FROM {table}")
 ALL = SQL("SELECT row_number, public.vector_send(z) FROM {table}")
+SUBSET_MEMORY = "'64MB'"  # the rows of a subset stay in memory
 FORCED = {"enable_seqscan": "off", "enable_sort": "off"}  # nothing but the graph
 
 
@@ -204,7 +205,7 @@ class PgPart:
 
     def _nearest(self, points: Vectors, asked: Asked) -> list[Near]:
         query, values = self.statement(points, asked)
-        settings: dict[str, str] = {}
+        settings = {"work_mem": SUBSET_MEMORY} if asked.strategy is Strategy.SUBSET else {}
         if asked.strategy is Strategy.GRAPH:
             settings = FORCED | {"hnsw.ef_search": str(min(WIDEST, max(WIDTH, values["limit"])))}
         with self.server.reading(settings) as cursor:

@@ -66,11 +66,9 @@ class Cell:
     truths: list[Ids]
 
 
-def cells(data: Mixture, ranks: dict[str, NDArray[np.int64]]) -> Iterator[Cell]:
-    weights, queries = np.ones(data.d), range(data.n_queries)
-    yield Cell(
-        "none", [None] * data.n_queries, ["true"] * data.n_queries, [truth(data, i, weights) for i in queries]
-    )
+def cells(data: Mixture, ranks: dict[str, NDArray[np.int64]], first: int) -> Iterator[Cell]:
+    weights, queries = np.ones(data.d), range(first)
+    yield Cell("none", [None] * first, ["true"] * first, [truth(data, i, weights) for i in queries])
     for kind in KINDS:
         for share in SHARES:
             among = [data.passing(kind, share, i) for i in queries]
@@ -93,8 +91,8 @@ def spans(column: str, ranks: NDArray[np.int64], n: int) -> str:
 class Bench:
     """The same vectors in every engine; plain L2."""
 
-    def __init__(self, uri: str, data: Mixture, directory: Path) -> None:
-        self.data = data
+    def __init__(self, uri: str, data: Mixture, first: int, directory: Path) -> None:
+        self.data, self.first = data, first
         dice = np.argsort(np.argsort(data._uniform, kind="stable"))
         teff = np.empty(data.n, np.int64)
         teff[data._order] = np.arange(data.n)
@@ -164,7 +162,7 @@ class Bench:
         names = [f"{name}: recall, worst, short, ms" for name in ENGINES]
         print(f"\n| condition | our plan | {' | '.join(names)} |")
         print("|---" * (len(names) + 2) + "|")
-        for cell in cells(self.data, self.ranks):
+        for cell in cells(self.data, self.ranks, self.first):
             plan = self.ours.search(self.data.queries[0], K, np.ones(self.data.d), among=cell.among[0]).plan
             told = [measured(answer, cell.truths) for answer in self.engines(cell).values()]
             print(
@@ -174,7 +172,7 @@ class Bench:
     def exact(self) -> None:
         """Exact answers against brute force, in every cell."""
         wrong = 0
-        for cell in cells(self.data, self.ranks):
+        for cell in cells(self.data, self.ranks, self.first):
             for i, wanted in enumerate(cell.truths[:5]):
                 found = self.ours.search(
                     self.data.queries[i], K, np.ones(self.data.d), among=cell.among[i], exact=True
@@ -231,6 +229,7 @@ def main() -> None:
     parser.add_argument("n", type=int)
     parser.add_argument("d", type=int)
     parser.add_argument("--queries", type=int, default=40)
+    parser.add_argument("--first", type=int, help="so many of the queries are asked; else all")
     parser.add_argument("--server", help="URL of a server; else one is started, and gone at the end")
     parser.add_argument("--sizes", action="store_true")
     asked = parser.parse_args()
@@ -242,7 +241,7 @@ def main() -> None:
             sizes(uri, data)
             return
         directory = stack.enter_context(tempfile.TemporaryDirectory())
-        with closing(Bench(uri, data, Path(directory))) as bench:
+        with closing(Bench(uri, data, asked.first or asked.queries, Path(directory))) as bench:
             bench.table()
             bench.exact()
 

@@ -4,6 +4,7 @@ import io
 import subprocess
 import warnings
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
@@ -101,6 +102,32 @@ def test_pyvo_cuts_out_by_soda(live, placed):
     table = Table.read(io.BytesIO(cut.read()), format="votable")
     assert table["wavelength"].min() >= 6500
     assert table["wavelength"].max() <= 6600
+
+
+@pytest.fixture
+def cutouts(live, placed):
+    """The address of a job of one cutout, not run yet; clients of UWS know it by its documents alone."""
+    form = urlencode({"ID": placed[0], "BAND": "6.5e-7 6.6e-7"}).encode()
+    with urlopen(Request(f"{live}/soda/async", data=form)) as answer:
+        return answer.url
+
+
+def test_pyvo_follows_a_job_of_cutouts(cutouts):
+    job = pyvo.dal.AsyncTAPJob(cutouts)
+    assert job.phase == "PENDING"
+    job.run().wait(timeout=60)
+    assert (job.phase, [result.id_ for result in job.results]) == ("COMPLETED", ["result"])
+    table = Table.read(io.BytesIO(urlopen(job.result_uri).read()), format="votable")
+    assert table["wavelength"].min() >= 6500
+    job.delete()
+    with pytest.raises(HTTPError):
+        urlopen(cutouts)
+
+
+def test_stilts_takes_up_a_job_of_cutouts(cutouts):
+    urlopen(Request(f"{cutouts}/phase", data=b"PHASE=RUN"))
+    text = stilts("tapresume", f"joburl={cutouts}", "delete=never", "poll=200", "ofmt=csv")
+    assert text.startswith("wavelength,flux")
 
 
 def test_specutils_and_astropy_read_the_files_of_the_links(live, placed, tmp_path):

@@ -21,6 +21,7 @@ from index.catalogue import as_held, tap_schema
 from index.engines.duckdb_catalogue import write_catalogue
 from index.flux import FluxRows, grids_rows
 from index.metric import parse_space
+from index.strategy import DEFAULT, Limits
 from index.vectors import VectorSet
 from registry_metadata import tables as published
 from registry_metadata.columns import Table, to_json
@@ -212,7 +213,7 @@ def _collections_json(content: Content, root: Path) -> str:
     )
 
 
-def write_part(directory: Path, content: Content, first: int = 0) -> None:
+def write_part(directory: Path, content: Content, first: int = 0, limits: Limits = DEFAULT) -> None:
     """Identifiers and vectors of spectra that have row numbers from `first` on."""
     rank = identifiers.write(directory / identifiers.FILE, as_table(content.seen)["publisher_did"])
     for model in content.models:
@@ -220,7 +221,7 @@ def write_part(directory: Path, content: Content, first: int = 0) -> None:
         if len(of):
             weights = parse_space(model.recipe.default_preset, model.recipe)
             target = directory / "vectors" / model.recipe.name
-            VectorSet.build(target, of + first, model.embeddings.vectors, rank[of], weights)
+            VectorSet.build(target, of + first, model.embeddings.vectors, rank[of], weights, limits=limits)
 
 
 def table_hashes(arrow: Mapping[str, Rows]) -> dict[str, str]:

@@ -36,11 +36,13 @@ from index.content import (
 )
 from index.engines.duckdb_catalogue import change_catalogue, write_catalogue
 from index.identifiers import FILE, Identifiers
+from index.strategy import Limits
 from index.vectors import VectorSet
 from registry_metadata.columns import from_json, to_json
 
 SEGMENTS = "segments"
 REMOVED = "removed.npy"  # ascending row numbers
+LISTED = Limits(subset_rows=1000)  # beyond it a segment has lists, since it is searched with every question
 REWRITTEN = frozenset({CATALOGUE, REMOVED, "tables.json", "collections.json", "refused.json"})
 
 Int64 = NDArray[np.int64]
@@ -84,7 +86,7 @@ def write_changed(directory: Path, old: Path, content: Content, removed: ArrayLi
     if more := len(as_table(content.seen)) > 0:
         name = f"{SEGMENTS}/{told.segments + 1}"
         (directory / name).mkdir(parents=True)
-        write_part(directory / name, content, first)
+        write_part(directory / name, content, first, LISTED)
         hashes |= {f"{name}/{one}": value for one, value in vector_hashes(content).items()}
     _write_words(directory, old, content)
     new = manifest.Manifest.of(

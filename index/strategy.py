@@ -32,11 +32,13 @@ class Limits:
 
     subset_rows: int = 10_000  # so many rows are compared one by one; smaller sets have no lists
     column_share: float = 0.25  # of the latents carry weight: scanned where lists tell little
-    explained: float = 0.88  # of the weighted variance lies between lists: their means are a good guide
+    explained: float = 0.9  # of the weighted variance lies between lists: their means are a good guide
     explained_few: float = 0.975  # the same where only `few` latents share that variance
     few: float = 4.5
     large_k: float = 0.02  # of the passing rows are wanted: all are compared
-    lists_plain: int = 21  # visited without a condition, and one more for ten rows wanted
+    recall: float = 0.996  # wanted of searches without a condition, on a sample: their lists follow from it
+    worst: float = 0.9
+    lists_plain: int = 21  # visited then at least, and one more for ten rows wanted
     lists_first: int = 32  # visited before the first look at the answer, and per further round
     rows_first: int = 1000  # passing rows seen before it, and at least
     rows_per_match: int = 20  # of them for each row wanted
@@ -44,6 +46,9 @@ class Limits:
     weighted: tuple[int, int] = (32, 16)  # lists before that look and per round, by other weights
     weighted_few: tuple[int, int] = (64, 32)  # the same where few latents share the variance
     few_latents: float = 16.0
+
+
+DEFAULT = Limits()
 
 
 class Conditions(NamedTuple):
@@ -75,13 +80,15 @@ def choose(asked: Conditions, limits: Limits) -> Strategy:
     """How to find the `k` nearest among the `n_pass` rows that meet the other conditions."""
     if min(asked.n_pass, asked.k) == 0:
         return Strategy.EMPTY
+    whole, few = asked.n_pass == asked.n_rows, asked.k <= limits.large_k * asked.n_pass
+    if asked.listed and whole and few and asked.default_metric and not asked.exact:
+        return Strategy.LISTS
     if not asked.listed or asked.n_pass <= limits.subset_rows:
-        return Strategy.SCAN if asked.n_pass == asked.n_rows else Strategy.SUBSET
-    if asked.k > limits.large_k * asked.n_pass:
+        return Strategy.SCAN if whole else Strategy.SUBSET
+    if not few:
         return Strategy.SCAN
     if asked.default_metric:
-        lists = Strategy.LISTS if asked.n_pass == asked.n_rows else Strategy.COUNTED_LISTS
-        return Strategy.CERTIFIED if asked.exact else lists
+        return Strategy.CERTIFIED if asked.exact else Strategy.COUNTED_LISTS
     wanted = limits.explained_few if asked.effective < limits.few else limits.explained
     if not asked.exact and asked.explained >= wanted:
         return Strategy.WEIGHTED_LISTS

@@ -284,6 +284,25 @@ def test_ties_are_ordered_by_the_rank_of_the_did(build: Callable[[Path], VectorS
         np.testing.assert_array_equal(rows, wanted[np.argsort(ranks[wanted])][:10])
 
 
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.5, "nearest"])
+def test_what_is_left_is_found_as_if_the_removed_had_never_been(tmp_path: Path, share: float | str) -> None:
+    listed(tmp_path)
+    for query in DATA.queries[:12]:
+        gone = (
+            brute(query, 5000, DEFAULT)
+            if isinstance(share, str)
+            else np.random.default_rng(2).choice(ROWS, int(share * DATA.n), replace=False)
+        )
+        left = np.setdiff1d(ROWS, gone)
+        vectors = VectorSet.open(tmp_path, removed=gone, limits=SMALL)
+        found = vectors.search(query, 10, DEFAULT)
+        assert len(found.rows) == 10
+        assert recall(found.rows, brute(query, 10, DEFAULT, left)) >= 0.9
+        assert (found.plan.strategy is Strategy.LISTS) == (share in (0.01, 0.1))
+        (same,) = vectors.search_batch(query[None], 10, DEFAULT)
+        np.testing.assert_array_equal(same.rows, found.rows)
+
+
 def test_removed_rows_are_never_found(tmp_path: Path) -> None:
     segmented(tmp_path)
     gone = ROWS[::2]

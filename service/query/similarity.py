@@ -262,19 +262,23 @@ class Similarity:
                 f"{len(found)} references with {k} neighbours are too many; allowed are {MAX_REFERENCES} "
                 f"references and {MAX_PAIRS} pairs", 1,
             )  # fmt: skip
-        known = [(text, *self.placed(call, text, model)) for text in found]
-        known = [(text, vector, row) for text, vector, row in known if vector is not None]
+        known = self.placed(call, found, model)
         name = self.name("pairs")
         self.context.tables[name] = self.pair_table(model, weights, known, k)
         pairs = Pairs(name, did, ref)
         condition = f"(({did.sql}, {ref.sql}) IN (SELECT did, ref FROM {name}))"
         return Value(f"CAST({condition} AS INTEGER)", described("int"), condition=condition, pairs=pairs)
 
-    def placed(self, call: Call, ref: str, model: Model) -> tuple[Any, int | None]:
-        if ref.startswith(TOKEN):
-            return self.uploaded(call, ref).get(model.name), None
-        row = self.context.release.row_of(ref)
-        return (None if row is None else model.vectors.vector(row)), row
+    def placed(
+        self, call: Call, refs: Sequence[str], model: Model
+    ) -> list[tuple[str, NDArray[np.float32], int | None]]:
+        """Those of the references that have an embedding, with it and with their rows."""
+        stored = [ref for ref in refs if not ref.startswith(TOKEN)]
+        rows = dict(zip(stored, self.context.release.rows_of(stored), strict=True))
+        vectors = model.vectors.taken([row for row in rows.values() if row is not None])
+        found = [(ref, vectors[row], row) for ref, row in rows.items() if row is not None and row in vectors]
+        sent = {ref: self.uploaded(call, ref).get(model.name) for ref in refs if ref.startswith(TOKEN)}
+        return [*found, *((ref, vector, None) for ref, vector in sent.items() if vector is not None)]
 
     def pair_table(
         self, model: Model, weights: NDArray[np.float64], known: Sequence[Any], k: int

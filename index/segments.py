@@ -114,11 +114,14 @@ def _share(old: Path, directory: Path, told: manifest.Manifest) -> None:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Within the kernel: a file system that can share blocks does."""
-    with source.open("rb") as reader, target.open("wb") as writer:
-        left = os.fstat(reader.fileno()).st_size
-        while left:
-            left -= os.copy_file_range(reader.fileno(), writer.fileno(), left)
+    """Within the kernel, where it can: a file system that can share blocks does."""
+    try:
+        with source.open("rb") as reader, target.open("wb") as writer:
+            left = os.fstat(reader.fileno()).st_size
+            while left:
+                left -= os.copy_file_range(reader.fileno(), writer.fileno(), left)
+    except (AttributeError, OSError):  # no such call in this system, or not between these files
+        shutil.copyfile(source, target)
 
 
 def _change_tables(

@@ -28,7 +28,7 @@ from index.engines.engine import (
 )
 from index.engines.watchdog import Watch
 
-BATCH_ROWS = 16_384
+BATCH_ROWS = 8_192  # more keep the first row waiting
 ARRAY_ROWS = 1_024  # where cells are arrays, which may be spectra
 FEW_ROWS = 500  # so many are quicker as Python values than as Arrow
 warnings.filterwarnings("ignore", "Arrow output on a DB-API result")  # which copies: `short` keeps it small

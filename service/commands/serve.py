@@ -16,6 +16,7 @@ from service.commands.common import configured
 from service.config import Config, ServiceConfig
 
 if TYPE_CHECKING:
+    import uvicorn
     from starlette.applications import Starlette
 
 CONFIG = "DOPPEL_CONFIG"  # how worker processes learn which configuration they serve
@@ -67,19 +68,25 @@ def serve(path: Path, service: ServiceConfig, listening: socket.socket) -> None:
     from uvicorn.supervisors import Multiprocess
 
     os.environ[CONFIG] = str(path.resolve())
-    server_config = uvicorn.Config(
+    if service.workers > 1:
+        Multiprocess(server_config(service.workers), sockets=[listening]).run()
+    else:
+        uvicorn.Server(server_config(1)).run(sockets=[listening])
+
+
+def server_config(workers: int) -> uvicorn.Config:
+    """How every process answers."""
+    import uvicorn
+
+    return uvicorn.Config(
         "service.commands.serve:application",
         factory=True,
-        workers=service.workers,
+        workers=workers,
         access_log=False,
         log_level="warning",
         proxy_headers=True,
         timeout_graceful_shutdown=10,
     )
-    if service.workers > 1:
-        Multiprocess(server_config, sockets=[listening]).run()
-    else:
-        uvicorn.Server(server_config).run(sockets=[listening])
 
 
 def application(environment: Mapping[str, str] = os.environ) -> Starlette:

@@ -43,10 +43,7 @@ def columns_as_text(rows: Rows, batch: pa.RecordBatch) -> Iterator[tuple[Column,
 
 
 def lines(cells: list[pa.Array], separator: str, end: str, rows: int) -> bytes:
-    parts: list[pa.Array | str] = []
-    for i, cell in enumerate(cells):
-        parts += [separator, cell] if i else [cell]
-    return joined([*parts, end], rows)
+    return joined([pc.binary_join_element_wise(*cells, pa.scalar(separator)), end], rows)
 
 
 def quoted_name(name: str) -> str:

@@ -8,14 +8,21 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+import uvicorn
 
-from index.release import OpenRelease, Releases
+from index.release import OpenRelease, ReleaseHolder, Releases
+from service.app import create_app
+from service.commands.serve import listen, server_config
+from service.config import Config, ServiceConfig
+from service.state import State
 from tests import synthetic
 
 PATIENCE = 120  # seconds until a busy machine has started or changed over
@@ -72,3 +79,27 @@ def test_a_running_service_changes_over_and_back(
     wait_for(base, other)
     releases.rollback()
     wait_for(base, release.id)  # by itself, without a signal
+
+
+def test_no_answer_waits_for_a_delayed_acknowledgement(
+    config: Config, holder: ReleaseHolder, state: State
+) -> None:
+    """Small segments leave at once (TCP_NODELAY), on a connection that is kept alive."""
+    told = server_config(1)
+    told.app, told.factory = create_app(config, holder, state), False
+    server, listening = uvicorn.Server(told), listen(ServiceConfig(port=0))
+    thread = threading.Thread(target=server.run, args=([listening],))
+    thread.start()
+    try:
+        connection = HTTPConnection(*listening.getsockname(), timeout=PATIENCE)
+        for _ in range(2):
+            connection.request("GET", "/tap/sync?LANG=ADQL&QUERY=SELECT+TOP+1+*+FROM+doppel.models")
+            assert connection.getresponse().read().endswith(b"</VOTABLE>\n")
+        (kept,) = server.server_state.connections
+        accepted = kept.transport.get_extra_info("socket")
+        assert accepted.getpeername() == connection.sock.getsockname()
+        assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+        connection.close()
+    finally:
+        server.should_exit = True
+        thread.join(PATIENCE)

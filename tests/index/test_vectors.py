@@ -47,7 +47,7 @@ def segmented(directory: Path) -> VectorSet:
 
 @pytest.fixture(
     scope="module",
-    params=[flat, listed, segmented, 1, 2],
+    params=[flat, listed, segmented, 2],
     ids=lambda place: getattr(place, "__name__", f"postgres {place}"),
 )
 def vectors(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nearest]:

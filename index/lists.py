@@ -25,6 +25,7 @@ class Lists:
     boxes: Vectors  # (2, n_lists, d): least and greatest value of each latent
     between: Reals  # (d,) variance of the list means
     total: Reals  # (d,) variance of the rows
+    needed: int = 0  # lists that a search without a condition needed on a sample; 0: not tried
 
     @classmethod
     def describe(cls, vectors: Vectors, offsets: Ids) -> Lists:
@@ -48,6 +49,7 @@ class Lists:
         np.save(directory / "centroids.npy", self.centroids)
         np.save(directory / "boxes.npy", self.boxes)
         np.save(directory / "variance.npy", np.stack([self.between, self.total]))
+        np.save(directory / "needed.npy", self.needed)
 
     @classmethod
     def open(cls, directory: Path) -> Lists:
@@ -55,7 +57,8 @@ class Lists:
         offsets, centroids, boxes = (
             np.load(directory / f"{name}.npy") for name in ("offsets", "centroids", "boxes")
         )
-        return cls(offsets, centroids, boxes, between, total)
+        tried = directory / "needed.npy"
+        return cls(offsets, centroids, boxes, between, total, int(np.load(tried)) if tried.exists() else 0)
 
     def __len__(self) -> int:
         return len(self.centroids)

@@ -37,6 +37,7 @@ KEPT = 0.75  # of these at least must be left, else lists are visited by countin
 SPARE = 4  # rows fetched beyond k, since the compressed copies may swap neighbours
 NOWHERE: Ids = np.empty(0, dtype=np.int64)
 WRITTEN = 65_536  # rows written at a time
+TRIED, SAMPLE, K_TRIED = (16, 24, 32, 48, 64, 96, 128, 192, 256), 96, 11  # a row is its own nearest
 ARRAYS = ("rows", "vectors", "did_rank", "position")
 
 
@@ -265,10 +266,29 @@ class Part:
         lists, codes = self._listed
         asked = self._asked(k)
         wanted = self.limits.rows_per_match * asked * len(lists) // len(self) + 1
-        n_lists = min(len(lists), max(self.limits.lists_plain + asked // 10, wanted))
+        n_lists = min(len(lists), max(max(self.limits.lists_plain, lists.needed) + asked // 10, wanted))
         places, near = codes.nearest(queries, n_lists, asked + SPARE)
         visited = [int(lists.sizes[numbers].sum()) for numbers in near]
         return [(self._alive(full(row)), count) for row, count in zip(places, visited, strict=True)]
+
+    def lists_needed(self) -> int:
+        """How many lists give the wanted recall on a sample of the rows: the more latents vary independently,
+        the farther neighbours are scattered over lists."""
+        lists, codes = self._listed
+        queries = self.vectors[np.linspace(0, len(self) - 1, SAMPLE).astype(np.int64)]
+        exact = [self.search(query, K_TRIED, codes.metric, self.everything, True) for query in queries]
+        for n_lists in (n for n in TRIED if n < len(lists)):
+            found, _ = codes.nearest(queries, n_lists, K_TRIED + SPARE)
+            shares = [
+                np.mean(
+                    np.sort(distances(self.vectors, query, codes.metric, full(row)))[:K_TRIED]
+                    <= hits.distance[-1]
+                )
+                for query, row, hits in zip(queries, found, exact, strict=True)
+            ]
+            if np.mean(shares) >= self.limits.recall and min(shares) >= self.limits.worst:
+                return n_lists
+        return len(lists)
 
     def _asked(self, k: int) -> int:
         return k if self.live is None else k + k // 2 + MORE
@@ -294,7 +314,7 @@ class Part:
             found = full(found)
             return Found(found, near[: len(found)])
 
-        first = more = self.limits.lists_first
+        first = more = max(self.limits.lists_first, lists.needed)
         if weighted:
             first, more = self._weighted_rounds(weights)
         rounds = passing.rounds(lists, order, first, more, wanted)

@@ -144,6 +144,8 @@ class VectorSet:
         listed = len(matrix) > limits.subset_rows
         order = _build_lists(directory, matrix, metric, seed) if listed else np.arange(len(matrix))
         save_arrays(directory, row_numbers, matrix, ranks, order, listed)
+        if listed:
+            np.save(directory / "needed.npy", _open_part(directory, limits).lists_needed())
         return cls.open(directory, limits=limits)
 
     @classmethod

@@ -162,6 +162,24 @@ def test_the_excluded_reference_is_left_out_and_replaced(
     np.testing.assert_array_equal(others.rows, whole.rows[whole.rows != ROWS[42]][:5])
 
 
+def test_data_that_vary_in_every_latent_take_more_lists(tmp_path: Path) -> None:
+    """The mixture has eight parameters, this cloud sixteen: neighbours lie scattered over more lists."""
+    cloud = np.random.default_rng(11).standard_normal((20_050, 16), np.float32)
+    rows, weights = np.arange(20_000), np.ones(16)
+    many = VectorSet.build(tmp_path, rows, cloud[:20_000], rows, weights, limits=SMALL)
+    np.save(tmp_path / "needed.npy", 0)
+    untried = VectorSet.open(tmp_path, limits=SMALL)
+
+    def recalls(vectors: VectorSet) -> list[float]:
+        wanted = [many.search(query, 10, weights, exact=True).rows for query in cloud[20_000:]]
+        found = [vectors.search(query, 10, weights).rows for query in cloud[20_000:]]
+        return [recall(rows, true) for rows, true in zip(found, wanted, strict=True)]
+
+    assert np.mean(recalls(untried)) < 0.9
+    assert np.mean(recalls(many)) >= 0.99
+    assert min(recalls(many)) >= 0.8
+
+
 @WEIGHTS
 @EXACT
 def test_a_batch_answers_as_single_searches_do(

@@ -22,6 +22,7 @@ from index.release import OpenRelease, ReleaseError, Releases
 from index.settings import BuildPlan
 from index.work import BuildError
 from service.config import Config
+from tests import pg
 from tests.index.test_external import CONFIG, D, N, written
 
 FIRST = 100  # spectra of the build; the others are appended
@@ -221,6 +222,23 @@ def test_vectors_may_lie_in_several_files(archive: Archive) -> None:
         parquet.write_table(part, archive.directory / "vectors" / f"{number}.parquet")
     assert append(archive.plan).embedded == {"given": N - FIRST - 1}
     assert build(archive.plan).embedded == {"given": N - 1}
+
+
+def test_a_changed_release_is_on_servers_too(archive: Archive, pgvector_server: str) -> None:
+    """Tables and vectors: the same answers as from the files."""
+    append(archive.plan)
+    remove(archive.plan, [did(3), did(FIRST + 2)])
+    with archive.published() as release:
+        wanted = [neighbours(release, number, 12) for number in (0, 5, FIRST + 1)]
+    uri = pg.database(pgvector_server, "changed")
+    server = f'[index]\nengine = "postgres"\ndatabase = "{uri}"\nvectors = "database"\n'
+    plan = configured(archive, "[[model]]", f"{server}[[model]]")
+    Releases(plan.releases, plan.database, plan.vectors).publish(archive.releases.current().name)
+    limits = Config.read(archive.directory / "doppel.toml", {}).index.limits
+    with closing(OpenRelease.open(archive.releases.current(), limits)) as release:
+        assert [neighbours(release, number, 12) for number in (0, 5, FIRST + 1)] == wanted
+        assert release.engine.rows("SELECT count(*) FROM release.doppel.spectra") == [(N - 2,)]
+        assert (len(release), release.row_of(did(3))) == (N - 2, None)
 
 
 DAMAGES: dict[str, Callable[[Path], object]] = {

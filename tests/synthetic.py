@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from encoder.prepare import Prepared
 from encoder.recipe import GridSpec, Label, Latent, Recipe
 from encoder.spectrum import Facts
 from index.content import Content, Refusal, TrainedModel
@@ -122,8 +125,22 @@ def model_directory(directory: Path, model: Recipe) -> Path:
     return directory
 
 
+def prepared(of: Sequence[int], pixels: int, seed: int = 3) -> list[tuple[int, Prepared]]:
+    """Flux about a line in absorption; every second spectrum has a gap, every third no errors."""
+    draw, found = np.random.default_rng(seed), []
+    line = 1 - 0.5 * np.exp(-0.5 * ((np.arange(pixels) / pixels - 0.4) / 0.02) ** 2)
+    for place in of:
+        mask = np.zeros(pixels, bool)
+        mask[: pixels // 4] = place % 2 == 0
+        flux = np.where(mask, 0, line * draw.normal(1, 0.1, pixels))
+        ivar = np.where(mask | (place % 3 == 0), 0, 100.0)
+        arrays = flux.astype(np.float32), ivar.astype(np.float32), mask
+        found.append((place, Prepared(*arrays, float((~mask).mean()), 2.0 + place)))
+    return found
+
+
 def content(directory: Path, n: int = 300) -> Content:
-    """Two models, `optical` and `halpha`, on the same synthetic spectra."""
+    """Two models, `optical` and `halpha`, on the same synthetic spectra; `optical` publishes their flux."""
     spectra = seen(n)
     models = [
         TrainedModel(model_directory(directory / model.name, model), model, embeddings(spectra, model, seed))
@@ -131,4 +148,8 @@ def content(directory: Path, n: int = 300) -> Content:
     ]
     words = {name: Words("Doppel tests") for name in ("first", "second")}
     refused = [Refusal("first", "syn-9999", "spectra/syn-9999.fits", "no valid pixel")]
-    return Content("doppel.example", words, spectra, models, refused, (), directory)
+    of = models[0].embeddings.of.tolist()
+    models[0] = replace(models[0], prepared=prepared(of, models[0].recipe.grid.pixels))
+    return Content(
+        "doppel.example", words, spectra, models, refused, (), directory, flux=[models[0].recipe.name]
+    )

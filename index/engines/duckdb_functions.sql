@@ -25,10 +25,14 @@ CREATE MACRO vec_known(a) AS list_count(a);
 -- where an array is too short to have the element.
 CREATE MACRO vec_elements(a) AS TABLE (
     SELECT unnest(v) AS x, unnest(range(1, len(v) + 1)) AS i FROM (SELECT CAST(unnest(a) AS DOUBLE[]) AS v));
-CREATE MACRO vec_sums(a) AS (SELECT list(CASE WHEN n = most THEN x ELSE 'nan' END ORDER BY i) FROM
-    (SELECT i, sum(x) AS x, count(*) AS n, max(count(*)) OVER () AS most FROM vec_elements(list(a)) GROUP BY i));
-CREATE MACRO vec_means(a) AS (SELECT list(CASE WHEN n = most THEN x ELSE 'nan' END ORDER BY i) FROM
-    (SELECT i, avg(x) AS x, count(*) AS n, max(count(*)) OVER () AS most FROM vec_elements(list(a)) GROUP BY i));
+CREATE MACRO vec_padded(x, n, low, high) AS CASE WHEN low < high
+    THEN list_transform(list_zip(x, n), lambda e: CASE WHEN e[2] = high THEN e[1] ELSE 'nan' END) ELSE x END;
+CREATE MACRO vec_sums(a) AS (SELECT vec_padded(x, n, low, high) FROM
+    (SELECT list(x ORDER BY i) AS x, list(n ORDER BY i) AS n, min(n) AS low, max(n) AS high FROM
+        (SELECT i, sum(x) AS x, count(*) AS n FROM vec_elements(list(a)) GROUP BY i)));
+CREATE MACRO vec_means(a) AS (SELECT vec_padded(x, n, low, high) FROM
+    (SELECT list(x ORDER BY i) AS x, list(n ORDER BY i) AS n, min(n) AS low, max(n) AS high FROM
+        (SELECT i, avg(x) AS x, count(*) AS n FROM vec_elements(list(a)) GROUP BY i)));
 CREATE MACRO vec_lows(a) AS (SELECT list(x ORDER BY i) FROM
     (SELECT i, min(x) AS x FROM vec_elements(list(a)) GROUP BY i));
 CREATE MACRO vec_highs(a) AS (SELECT list(x ORDER BY i) FROM

@@ -5,14 +5,13 @@ from __future__ import annotations
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from numpy.typing import NDArray
 
-from encoder.prepare import Grid, Prepared, prepare
+from encoder.prepare import Grid, prepare
 from encoder.recipe import GridSpec
 from index.content import TrainedModel
 from index.flux import BATCH_ROWS, FluxRows, grids_rows
@@ -62,52 +61,31 @@ def test_wavelengths_stand_once_per_grid_in_metres(release: OpenRelease) -> None
     np.testing.assert_allclose(np.diff(np.log(wave)) * LIGHT, row["velocity_step"], rtol=1e-9)
 
 
-def spectra(n: int, pixels: int = 8) -> list[tuple[int, Prepared]]:
-    """`n` spectra at places counted backwards; every third has no errors, every second a gap."""
-    draw = np.random.default_rng(3)
-    found = []
-    for place in range(n):
-        flux, mask = draw.normal(1, 0.1, pixels).astype(np.float32), np.zeros(pixels, bool)
-        mask[:2] = place % 2 == 0
-        flux[mask] = 0
-        ivar = np.where(mask | (place % 3 == 0), 0, 4).astype(np.float32)
-        found.append((n - 1 - place, Prepared(flux, ivar, mask, float((~mask).mean()), 2.0)))
-    return found
-
-
 def test_spectra_pass_by_in_batches_and_are_counted_and_hashed_on_their_way() -> None:
     table, n = flux_table("optical", 8), BATCH_ROWS + 10
     dids = pa.chunked_array([[f"ivo://x/y?{row}" for row in range(n)]])
-    rows = FluxRows(table, iter(spectra(n)), dids, first=100)
+    backwards = range(n - 1, -1, -1)
+    rows = FluxRows(table, iter(synthetic.prepared(backwards, 8)), dids, first=100)
     batches = list(rows.reader())
     assert [batch.num_rows for batch in batches] == [BATCH_ROWS, 10]
     assert rows.num_rows == n
     told = pa.Table.from_batches(batches).to_pylist()
-    assert [one["row_number"] for one in told] == [100 + n - 1 - place for place in range(n)]
+    assert [one["row_number"] for one in told] == [100 + place for place in backwards]
     assert all(one["ssa_pubdid"] == f"ivo://x/y?{one['row_number'] - 100}" for one in told)
-    assert told[0]["flux"][:2] == [None, None]
-    assert told[0]["ivar"] is None
-    assert told[1]["ivar"] == [4.0] * 8
-    again = FluxRows(table, spectra(n), dids, first=100)
+    assert told[-1]["flux"][:2] == [None, None]  # of place 0
+    assert told[-1]["ivar"] is None
+    assert told[-2]["ivar"] == [100.0] * 8
+    again = FluxRows(table, synthetic.prepared(backwards, 8), dids, first=100)
     again.reader().read_all()
     assert again.content_hash == rows.content_hash
 
 
-def content(directory: Path, n: int = 30) -> Any:
-    """A release's content whose model `optical` publishes the flux of the spectra that it embeds."""
-    found = synthetic.content(directory, n)
-    optical, halpha = found.models
-    of, prepared = optical.embeddings.of.tolist(), spectra(n, optical.recipe.grid.pixels)
-    on_grid = [(place, one) for place, (_, one) in zip(of, prepared[: len(of)], strict=True)]
-    return replace(found, models=[replace(optical, prepared=on_grid), halpha], flux=["optical"])
-
-
 def test_the_release_is_another_with_flux_and_the_same_when_made_again(tmp_path: Path) -> None:
     releases = Releases(tmp_path / "releases")
-    without = releases.write(replace(content(tmp_path / "a"), flux=()))
-    with_flux = releases.write(content(tmp_path / "b"))
+    without = releases.write(replace(synthetic.content(tmp_path / "a", 30), flux=()))
+    with_flux = releases.write(synthetic.content(tmp_path / "b", 30))
     assert with_flux != without
-    assert releases.write(content(tmp_path / "c")) == with_flux
+    assert releases.write(synthetic.content(tmp_path / "c", 30)) == with_flux
     assert not releases.verify(with_flux)
 
 
@@ -117,7 +95,7 @@ def renamed(one: Seen) -> Seen:
 
 def test_flux_is_appended_and_leaves_with_its_spectrum(tmp_path: Path) -> None:
     releases = Releases(tmp_path / "releases")
-    first, more = content(tmp_path / "a"), content(tmp_path / "b", 10)
+    first, more = synthetic.content(tmp_path / "a", 30), synthetic.content(tmp_path / "b", 10)
     more = replace(more, seen=[renamed(one) for one in more.seen])
     before = releases.write(first)
     with closing(OpenRelease.open(releases.path(releases.change(before, more)))) as appended:

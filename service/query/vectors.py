@@ -17,18 +17,7 @@ from service.query.units import product, quotient
 from service.query.value import Value, described, number, plain
 
 Make = Callable[[Call], Value]
-<<<<<<< ours
-WIDEST = 512  # components of a column whose aggregates are computed one by one: more are too much to plan
-=======
-FORM = "VECTORMATH"
-FEATURE = "ivo://org.gavo.dc/std/exts#extra-adql-keywords"
-DESCRIPTION = (
-    "Arrays of numbers: v[i] and v[a:b] count from 1; + - * / go component by component, as do SUM, AVG, "
-    "MIN, MAX and COUNT; arr_dot(v, w), arr_sum, arr_avg, arr_min, arr_max, arr_stddev, arr_count; "
-    "arr_map(expression of x, v)"
-)
 WIDEST = 256  # components of a column whose aggregates are computed one by one: more are too much to plan
->>>>>>> theirs
 WORDS: dict[type, tuple[str, str]] = {
     exp.Add: ("vec_add", "+"), exp.Sub: ("vec_subtract", "-"),
     exp.Mul: ("vec_multiply", "*"), exp.Div: ("vec_divide", "/"),

@@ -311,8 +311,8 @@ def area(call: Call) -> Value:
     if shape.kind == "point":
         return number(f"({shape.parts[0].sql} * 0.0)", **column)
     if shape.kind == "circle":
-        factor = 2 * math.pi * (180 / math.pi) ** 2
-        return number(f"({factor!r} * (1.0 - cos(radians({shape.parts[2].sql}))))", **column)
+        factor = 4 * math.pi * (180 / math.pi) ** 2  # and no cosine, which is 1 for an aperture
+        return number(f"({factor!r} * pow(sin({shape.parts[2].sql} * {HALF!r}), 2))", **column)
     return number(f"ring_area({ring(shape)})", **column)
 
 

@@ -341,7 +341,7 @@ class Similarity:
         self.remark(target.model, target.space, str(plan.strategy), plan)
 
     def kept_alone(self, parts: Parts, lookup: Lookup, source: Source) -> None:
-        """No other rows than those of the lookup: by a join where it may be one; that gives the distance too."""
+        """No other rows than those of the lookup: by a join where it may be one, with the distance."""
         if not lookup.by_row or source.joined or not parts.always_matches(source):
             parts.where.append(f"({lookup.key} IN (SELECT {lookup.column} FROM {lookup.name}))")
             return

@@ -119,6 +119,10 @@ BAD = [
     ({"SPACE": "fysics"}, "physics"),
     ({"SPACE": "infrared:physics"}, "no model"),
     ({"SPACE": "physics; z00:-1"}, "weight"),
+    ({"SPACE": "optical:physics; intrinsic:0"}, "all weights of the space are zero"),
+    ({"SPACE": "physics; intrinsik:1"}, "Did you mean 'intrinsic'"),
+    ({"SPACE": "physics; z00:nan"}, "finite"),
+    ({"RERANK": "ivar"}, "RERANK"),
     ({"TOP": "-3"}, "TOP"),
     ({"TOP": "1000000"}, "TOP"),
     ({"TEFF": "warm"}, "TEFF"),
@@ -240,6 +244,33 @@ def test_examples_and_counter_examples_make_one_query(client, release, others):
     assert "reference" not in found[0]
     alone = lines(client.get("/similar_to", params={"ID": others, "COMBINE": "1", **asked}).text)
     assert not {row["ssa_pubDID"] for row in alone} & set(others)
+
+
+def test_examples_that_only_different_models_can_compare_are_refused(client, release, embedded):
+    other = next(row for row in range(len(release)) if release.no_embedding(row, "optical"))
+    params = {"ID": [embedded, release.did_of(other)], "COMBINE": "1"}
+    answer = client.get("/similar_to", params=params)
+    assert answer.status_code == 400
+    assert "one query needs one model, these spectra have halpha, optical; name one in SPACE" in answer.text
+
+
+def test_a_thousand_identifiers_are_one_request_and_more_are_refused(client, release):
+    dids = [release.did_of(row) for row in range(len(release))]
+    many = [f"{dids[n % len(dids)]}{'' if n < len(dids) else f'-{n}'}" for n in range(1001)]
+    asked = {"ID": many[:1000], "TOP": "2", "SPACE": "halpha:physics", "RESPONSEFORMAT": "csv"}
+    found = lines(client.post("/similar_to", data=asked).text)
+    known = [did for row, did in enumerate(dids) if not release.no_embedding(row, "halpha")]
+    assert list(dict.fromkeys(row["reference"] for row in found)) == known
+    assert len(found) == 2 * len(known)
+    refused = client.post("/similar_to", data={**asked, "ID": many})
+    assert "at most 1000 are answered at once" in refused.text
+
+
+def test_pixels_without_numbers_make_no_spectrum(client):
+    rows = "".join(f"{wave},nan\n" for wave in range(3900, 7000))
+    answer = client.post("/similar_to?UNIT=Angstrom", files={"spectrum": ("a.csv", "wave,flux\n" + rows)})
+    assert answer.status_code == 400
+    assert "no valid pixel" in answer.text
 
 
 def test_every_hit_says_why(client, embedded, others):

@@ -12,6 +12,7 @@ from encoder.spectrum import Float64
 from service.formats.preview import DPI, limits, plain
 
 SIZE = (10.0, 5.0)  # inches
+MARGINS = {"left": 0.08, "right": 0.97, "bottom": 0.1, "top": 0.93, "hspace": 0.15}  # shares of the figure
 OBSERVED, SEEN = "#1b3a5b", "#c8401e"
 COLD, START, WARM = "#2166ac", "#222222", "#b2182b"  # one end, where it starts, the other end
 
@@ -23,7 +24,8 @@ def reconstruction_png(wave: Float64, seen: Float64, observed: Float64, title: s
     above.plot(wave, observed, color=OBSERVED, linewidth=0.7, label="observed, on the model's grid")
     above.plot(wave, seen, color=SEEN, linewidth=0.8, label="as the model sees it")
     above.set_ylim(*limits(observed, None))
-    above.legend(fontsize=8, loc="best")
+    above.set_ylabel("flux", fontsize=9)
+    above.legend(fontsize=8, loc="upper right")
     above.set_title(plain(title), fontsize=10)
     below.axhline(0, color=SEEN, linewidth=0.8)
     below.plot(wave, observed - seen, color=OBSERVED, linewidth=0.6)
@@ -40,7 +42,7 @@ def traversal_png(wave: Float64, curves: Sequence[Float64], labels: Sequence[str
         axes.plot(wave, curve, color=color, linewidth=0.8, label=plain(label))
     axes.plot(wave, curves[0], color=START, linewidth=0.9, linestyle="--", label=plain(labels[0]))
     axes.set_ylim(*limits(np.concatenate(list(curves)), None))
-    axes.legend(fontsize=7, loc="best")
+    axes.legend(fontsize=7, loc="lower right")
     axes.set_ylabel("flux over continuum", fontsize=9)
     axes.set_title(plain(title), fontsize=10)
     return _png(figure, axes, wave)
@@ -50,7 +52,8 @@ def _figure() -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=SIZE, dpi=DPI, layout="constrained")
+    figure = Figure(figsize=SIZE, dpi=DPI)
+    figure.subplots_adjust(**MARGINS)  # layouts that are reckoned draw everything twice
     FigureCanvasAgg(figure)
     return figure
 

@@ -45,7 +45,7 @@ NEAREST = SQL("""{head} SELECT asked.number, near.*
 WITHIN = SQL("""{head} SELECT row_number, did_rank, 0::float8, public.vector_send(z)
     FROM {rows} AND {key} OPERATOR(public.<->) %(point)s::public.vector <= %(reach)s""")
 TAKEN = SQL("SELECT row_number, public.vector_send(z) FROM {rows} AND row_number = ANY(%(rows)s)")
-ROWS = SQL("SELECT row_number FROM {table}")
+CODES = SQL("SELECT codes FROM {directory} ORDER BY first")
 ALL = SQL("SELECT row_number, public.vector_send(z) FROM {table}")
 SUBSET_MEMORY = "'64MB'"  # the rows of a subset stay in memory
 FORCED = {"enable_seqscan": "off", "enable_sort": "off"}  # nothing but the graph
@@ -92,12 +92,11 @@ class PgPart:
 
     @classmethod
     def open(cls, server: VectorServer, release: str, model: str, limits: Limits = LIMITS) -> PgPart:
-        """Reads the row numbers; ServerMissing where the server has not this part of the release."""
+        """Reads which rows there are; ServerMissing where the server has not this part of the release."""
         layout = layout_of(server, release, model)
-        places = [_places(server, layout, code) for code in range(len(layout.collections))]
-        codes = np.full(max((int(some.max(initial=-1)) + 1 for some in places), default=0), -1, np.int16)
-        for code, some in enumerate(places):
-            codes[some] = code
+        with server.reading(long=True) as cursor:
+            cursor.execute(CODES.format(directory=layout.directory))
+            codes = np.frombuffer(b"".join(block for (block,) in cursor.fetchall()), "<i2")
         return cls(server, layout, codes, limits)
 
     def __len__(self) -> int:
@@ -247,7 +246,10 @@ class PgPart:
         return self._found(self._inside(point, last, asked), point, asked)
 
     def _found(self, near: Near, point: Vectors, asked: Asked) -> Found:
-        """By (distance, rank of the DID), the distances being those of every other way to search."""
+        """By (distance, rank of the DID), the distances being those of every other way to search.
+
+        What pgvector compares on its way through a graph it does not tell: those it gave count as visited.
+        """
         distance = distances(near.vectors, point, asked.metric)
         order = np.lexsort((near.ranks, distance))[: asked.k]
         exact = asked.strategy is not Strategy.GRAPH
@@ -258,13 +260,6 @@ class PgPart:
     def _nothing(self, asked: Asked) -> Found:
         plan = Plan(Strategy.EMPTY, len(self), asked.passing.count, 0, True)
         return Found(np.empty(0, np.int64), np.empty(0, np.int32), np.empty(0), plan)
-
-
-def _places(server: VectorServer, layout: Layout, code: int) -> Ids:
-    """Row numbers of a collection, divided by the number of parts."""
-    query = ROWS.format(table=layout.partition(code))
-    found = [block["row"] // layout.parts for block in stream(server, query, {"row": ">i8"})]
-    return np.concatenate(found).astype(np.int64)
 
 
 def _scaled(points: Vectors, metric: Weights, values: dict[str, Any]) -> Vectors:

@@ -32,6 +32,8 @@ CREATE = SQL("""CREATE TABLE {table} (
     z public.vector({d}) NOT NULL, h public.halfvec({kept}) NOT NULL
 ) PARTITION BY LIST (collection)""")
 PARTITION = SQL("CREATE TABLE {partition} PARTITION OF {table} FOR VALUES IN ({collection})")
+DIRECTORY = SQL("CREATE TABLE {directory} (first bigint PRIMARY KEY, codes bytea NOT NULL)")
+CODES = SQL("INSERT INTO {directory} VALUES (%s, %s)")
 COPY = SQL("COPY {partition} FROM STDIN (FORMAT binary)")
 KEY = SQL("ALTER TABLE {partition} ADD PRIMARY KEY (row_number)")
 GRAPH = SQL("""CREATE INDEX ON {partition} USING hnsw (h public.halfvec_l2_ops)
@@ -155,10 +157,22 @@ def _load(server: VectorServer, layout: Layout, source: Source) -> None:
                     copy.write(data)
             cursor.execute(KEY.format(partition=partition))
             cursor.execute(GRAPH.format(partition=partition))
+        _write_directory(cursor, layout, source.rows[mine], source.collections[mine])
         cursor.execute(SQL("ANALYZE {}").format(layout.table))
         comment = SQL("COMMENT ON TABLE {} IS {}")
         cursor.execute(comment.format(layout.table, Literal(layout.to_json())))
         open_to_all(cursor, [layout.schema])
+
+
+def _write_directory(cursor: Cursor, layout: Layout, rows: Ids, collections: NDArray[Any]) -> None:
+    """Of every row that this part may have the number of its collection; −1 where it has no vector."""
+    places = rows // layout.parts
+    codes = np.full(int(places.max(initial=-1)) + 1, -1, "<i2")
+    codes[places] = np.searchsorted(np.array(layout.collections, dtype=str), collections)
+    cursor.execute(DIRECTORY.format(directory=layout.directory))
+    for first in range(0, len(codes), BLOCK):
+        block = codes[first : first + BLOCK].tobytes()
+        cursor.execute(CODES.format(directory=layout.directory), (first, block))
 
 
 def _wire(layout: Layout, source: Source, collection: str, places: Ids) -> Iterator[bytes]:

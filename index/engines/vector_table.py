@@ -62,6 +62,11 @@ class Layout:
         """The table of one collection."""
         return Identifier(self.schema, f"{self.name}.{code}")
 
+    @property
+    def directory(self) -> Identifier:
+        """The table that says which rows there are, of which collection: so that a set is opened at once."""
+        return Identifier(self.schema, f"{self.name}.rows")
+
     def halved(self, vectors: Vectors) -> NDArray[np.float16]:
         """(n, d) latents → (n, kept) in which plain L2 is the metric; cut to what float16 holds."""
         offsets = self.weights.taken(vectors) - self.weights.taken(np.array(self.centre, np.float32))

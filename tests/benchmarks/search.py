@@ -127,19 +127,30 @@ class Bench:
             measured(f"{name}: {plan.strategy}", lambda i, rows=among: self.search(i, among=rows[i]), truths)
 
     def graph(self) -> None:
-        """The same cells by an HNSW that fetches 3 k / share rows and drops those that do not pass."""
+        """The same cells beside an HNSW that fetches 3 k / share rows and drops those that do not pass, and
+        the same lists searched by faiss alone: 16 of them, with a bitmap of what passes."""
         graph: Any = faiss.IndexHNSWFlat(self.data.d, 16)
         graph.hnsw.efConstruction = 100
         faiss.omp_set_num_threads(2)
         graph.add(self.data.vectors)
         faiss.omp_set_num_threads(1)
-        header("filtered, k = 10, over-fetching HNSW")
+        raw: Any = faiss.read_index(str(self.directory / "index.faiss"), faiss.IO_FLAG_MMAP_IFC)
+        of_place = np.load(self.directory / "rows.npy")
+        points = self.data.queries - np.load(self.directory / "metric.npy")[1].astype(np.float32)
+        header("filtered, k = 10: ours, over-fetching HNSW, and raw IVF")
         for name, among, truths in self._cells():
-            share = len(among[0]) / self.data.n
-            wanted = min(round(3 * K / share), 10_000)
+            wanted = min(round(3 * K * self.data.n / len(among[0])), 10_000)
+            masks = [np.packbits(np.isin(of_place, rows), bitorder="little") for rows in among]
+            plan = self.set.search(self.data.queries[0], K, self.weights, among=among[0]).plan
+            measured(f"{name}: {plan.strategy}", lambda i, rows=among: self.search(i, among=rows[i]), truths)
             measured(
-                f"{name}: {wanted} fetched",
+                f"{name}: HNSW, {wanted} fetched",
                 lambda i, rows=among, n=wanted: over_fetch(graph, self.data.queries[i], n, rows[i]),
+                truths,
+            )
+            measured(
+                f"{name}: raw IVF, 16 lists",
+                lambda i, bits=masks: of_place[bounded(raw, points[i], bits[i])],
                 truths,
             )
 
@@ -223,6 +234,14 @@ class Bench:
                 whole.search(q, K, self.weights, exact=True).rows for q in self.data.queries[: self.queries]
             ]
             measured("plain", lambda i: whole.search(self.data.queries[i], K, self.weights).rows, truths)
+
+
+def bounded(raw: Any, point: NDArray[np.float32], bits: NDArray[np.uint8]) -> Ids:
+    """Places of the nearest in 16 lists whose bit is set."""
+    passing = faiss.IDSelectorBitmap(bits)  # type: ignore[call-arg, arg-type]
+    how = faiss.SearchParametersIVF(sel=passing, nprobe=16)  # type: ignore[call-arg]
+    found: Ids = raw.search(point[None], K, params=how)[1][0]
+    return found[found >= 0]
 
 
 def over_fetch(graph: Any, query: NDArray[np.float32], wanted: int, among: Ids) -> Ids:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import shutil
 import tarfile
@@ -153,13 +154,17 @@ class Collection:
     def name(self) -> str:
         return self.config.name
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self, known: Mapping[str, int | None] | None = None) -> Iterator[Entry]:
         """Every row in the catalogue's order, without pixels; rows with bad values carry their reason.
 
-        Of two rows with one identifier the first is kept. Raises CollectionError where there is no row.
+        Of two rows with one identifier the first is kept. Rows of `known` identifiers are left out, and not
+        looked at, as long as their files have the sizes given. Raises CollectionError where there is no row.
         """
         taken: dict[str, str] = {}
         for row in self._rows():
+            if known and self._is_known(row, known):
+                taken.setdefault(self._did(row), row["spectrum_id"])
+                continue
             entry = self._entry(row)
             did, spectrum_id = entry.facts.publisher_did, entry.facts.spectrum_id
             if did in taken and not entry.refused:
@@ -176,9 +181,20 @@ class Collection:
                 row, self.name, self.config.defaults, self.publisher_did, self.config.reader
             )
         except RefusedSpectrum as refusal:
-            did = row.get("publisher_did") or self.publisher_did(row["spectrum_id"])
-            return Entry(Facts(row["spectrum_id"], self.name, did, row["file"]), str(refusal))
+            return Entry(Facts(row["spectrum_id"], self.name, self._did(row), row["file"]), str(refusal))
         return Entry(replace(facts, size=self._size(facts.path)))
+
+    def _did(self, row: catalogue.Row) -> str:
+        return row.get("publisher_did") or self.publisher_did(row["spectrum_id"])
+
+    def _is_known(self, row: catalogue.Row, known: Mapping[str, int | None]) -> bool:
+        did, absent = self._did(row), -1
+        if (size := known.get(did, absent)) == absent:
+            return False
+        if self._tar is not None:
+            return size == self._tar.size(row["file"])
+        path = os.path.join(self.directory, row["file"])  # of every row: pathlib takes several times as long
+        return size == (os.stat(path).st_size if os.path.isfile(path) else None)
 
     def _rows(self) -> Iterator[dict[str, str]]:
         """Catalogue rows under our column names; a row without identifier goes by its number."""

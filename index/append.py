@@ -149,10 +149,10 @@ def _other_collections(plan: BuildPlan, release: OpenRelease) -> Iterator[str]:
 
 def _new_entries(plan: BuildPlan, release: OpenRelease) -> tuple[dict[str, list[Entry]], list[Refusal]]:
     """Rows that the release has not, by collection; and refusals of those whose file is another now."""
-    listed = list_entries(plan)
+    sizes = _sizes(release) if collections_of(plan, read=True) else {}
+    listed = list_entries(plan, sizes)
     new: dict[str, list[Entry]] = {name: [] for name in listed}
     changed = []
-    sizes = _sizes(release) if listed else {}
     for name, entries in listed.items():
         for entry in entries:
             did = entry.facts.publisher_did

@@ -29,9 +29,12 @@ def trained_models(plan: BuildPlan) -> tuple[ModelConfig, ...]:
     return tuple(model for model in plan.models if model.kind != EXTERNAL)
 
 
-def list_entries(plan: BuildPlan) -> dict[str, list[Entry]]:
-    """Every row of every collection that is read, by its name; a DID in two collections is refused."""
-    entries = {one.name: list(one.entries()) for one in collections_of(plan, read=True)}
+def list_entries(plan: BuildPlan, known: Mapping[str, int | None] | None = None) -> dict[str, list[Entry]]:
+    """Every row of every collection that is read, by its name; a DID in two collections is refused.
+
+    Rows of `known` identifiers are left out as long as their files have these sizes.
+    """
+    entries = {one.name: list(one.entries(known)) for one in collections_of(plan, read=True)}
     counts = Counter(entry.facts.publisher_did for listed in entries.values() for entry in listed)
     require_different([did for did, count in counts.items() if count > 1])
     return entries

@@ -38,7 +38,7 @@ class ModelConfig:
     )
     vectors: str = field(
         default="",
-        metadata={"doc": "external: Parquet files of spectrum_id, vector and, if known, sigma and collection"},
+        metadata={"doc": "external: Parquet of spectrum_id, vector and, if known, sigma and collection"},
     )
     scales: str = field(
         default="unit",

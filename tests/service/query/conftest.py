@@ -14,7 +14,13 @@ from index.release import OpenRelease, Releases
 from tests import synthetic
 
 REFERENCE = "ivo://doppel.example/first?syn-0001"
-WITH_Q3C = ("test_adql.py", "test_geometry.py", "test_vectors.py", "test_an_answer_is_as_written")
+WITH_Q3C = (
+    "test_adql.py",
+    "test_fuzz.py",
+    "test_geometry.py",
+    "test_vectors.py",
+    "test_an_answer_is_as_written",
+)
 OUTSIDE = "ivo://doppel.example/second?syn-0010"  # covers too little: no embedding
 
 

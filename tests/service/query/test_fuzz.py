@@ -24,7 +24,10 @@ TOKEN = re.compile(r"'[^']*'|<=|>=|<>|\|\||\"[^\"]*\"|[A-Za-z_]\w*|\d+\.?\d*|\s+
 SEEDED, ALL, PARTS = 400, 100_000, 10
 MAXREC, LIMIT = 50, 5.0
 CHANCE = re.compile(r"\b(TOP|OFFSET|RAND)\b", re.IGNORECASE)  # which rows, or what they hold
-LEAKS = re.compile(r"/home|\.py|Traceback|duckdb|\$\d|release\.|near\d|\bc\d\b|\bt\d\.", re.IGNORECASE)
+LEAKS = re.compile(
+    r"/home|\.py|Traceback|duckdb|postgres|libpq|SQLSTATE|adql\.|\$\d|release\.|near\d|\bc\d\b|\bt\d\.",
+    re.IGNORECASE,
+)
 NUMBERS = [
     "0",
     "1",

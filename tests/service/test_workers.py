@@ -98,6 +98,16 @@ def test_jobs_are_seen_and_done_by_every_process(state: str, request: pytest.Fix
     assert {afresh("GET", paths[0]).status_code for _ in range(6)} == {404}
 
 
+def test_harvesters_are_told_the_same_by_every_process(postgres_crew: str) -> None:
+    """Whichever process is asked first notes in the state database since when there are which records."""
+    ask = {"verb": "ListIdentifiers", "metadataPrefix": "ivo_vor"}
+    with ThreadPoolExecutor(6) as pool:
+        texts = list(pool.map(lambda _: afresh("GET", f"{postgres_crew}/oai", params=ask).text, range(6)))
+    told = [re.findall(r"<oai:identifier>(.*?)<.*?<oai:datestamp>(.*?)<", text) for text in texts]
+    assert len(told[0]) > 3
+    assert all(one == told[0] for one in told)
+
+
 def created(base: str, form: dict[str, str], endpoint: str = "/tap/async") -> str:
     """The path of a new job."""
     answer = afresh("POST", f"{base}{endpoint}", data=form)

@@ -144,6 +144,8 @@ def unread(call: Call) -> Value:
 def mapped(array: Value, variable: str, body: Value) -> Value:
     """The expression for each element; `variable` is the engine's name of `x`."""
     sql = f"list_transform({doubles(array)}, lambda {variable}: CAST({body.sql} AS DOUBLE))"
+    if array.field is not None:  # a missing array has no elements, and on PostgreSQL would be an empty one
+        sql = f"CASE WHEN {array.sql} IS NOT NULL THEN {sql} END"
     column = described("double", arraysize=array.column.arraysize, unit=body.column.unit)
     return Value(sql, column)
 

@@ -140,13 +140,13 @@ def of_flux(release: OpenRelease, model: str, table: str) -> Iterator[Example]:
     yield Example(
         "depth",
         "How deep H alpha is",
-        "SELECT TOP 50 ssa_pubdid,\n"
+        "SELECT TOP 50 ssa_pubdid,\n"  # noqa: S608 (to be read)
         "  arr_min(flux[i - 10:i + 10]) / arr_avg(flux[i - 60:i + 60]) AS depth\n"
         f"FROM {table},\n"
         f"  (SELECT 1 + CAST(FLOOR(LOG({HALPHA}e-10 / wave_start)\n"
         "     / LOG(wave_stop / wave_start) * pixels) AS INTEGER) AS i\n"
         f"   FROM {GRIDS} WHERE model = '{model}') AS halpha\n"
-        "ORDER BY depth",  # noqa: S608 (to be read)
+        "ORDER BY depth",
         table,
         "The pixel of a wavelength in vacuum comes from the grid; a slice has both its ends.",
     )

@@ -111,6 +111,15 @@ class Found:
     places: Places
     squares: Vectors
 
+    @classmethod
+    def best(cls, places: Places, squares: Vectors, keep: int) -> Found:
+        """The nearest `keep` of some rows in any order."""
+        if len(places) > keep:
+            least = np.argpartition(squares, keep)[:keep]
+            places, squares = places[least], squares[least]
+        order = np.argsort(squares, kind="stable")
+        return cls(places[order], squares[order])
+
     def joined(self, other: Found, k: int) -> Found:
         places = np.concatenate([self.places, other.places])
         squares = np.concatenate([self.squares, other.squares])

@@ -50,8 +50,10 @@ def _looked(
         places = lists.places(numbers)
         mine = squares[end[-1] - len(places) : end[-1]]
         n_first = len(places) - int(end[-1] - end[rounds[0] - 1])
-        first = _best(places[:n_first], mine[:n_first], keep)
-        yield Looked(first, _best(places, mine, keep), len(places), float(remoteness[number, numbers[-1]]))
+        first = Found.best(places[:n_first], mine[:n_first], keep)
+        yield Looked(
+            first, Found.best(places, mine, keep), len(places), float(remoteness[number, numbers[-1]])
+        )
 
 
 def _squares(
@@ -80,11 +82,3 @@ def _table(lists: Lists, vectors: Vectors, points: Vectors, weights: Weights, nu
     sums = np.einsum("ij,ij->i", points, points)[:, None] + np.einsum("ij,ij->i", members, members)
     found: Vectors = sums - 2 * (points @ members.T)
     return found
-
-
-def _best(places: Ids, squares: Vectors, keep: int) -> Found:
-    if len(places) > keep:
-        least = np.argpartition(squares, keep)[:keep]
-        places, squares = places[least], squares[least]
-    order = np.argsort(squares, kind="stable")
-    return Found(places[order], squares[order])

@@ -346,12 +346,7 @@ class Part:
         ]
 
     def _nearest_in(self, places: Places, query: Vectors, weights: Weights, keep: int, codes: Codes) -> Found:
-        near = codes.squares(self.vectors, query, weights, places)
-        if len(places) > keep:
-            least = np.argpartition(near, keep)[:keep]
-            places, near = places[least], near[least]
-        order = np.argsort(near, kind="stable")
-        return Found(places[order], near[order])
+        return Found.best(places, codes.squares(self.vectors, query, weights, places), keep)
 
     def _certified(self, query: Vectors, k: int, weights: Weights, passing: Passing) -> tuple[Places, int]:
         """A quick answer bounds the k-th distance; then all that can lie within it is read."""

@@ -11,13 +11,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
-from registry_metadata.tables import GRIDS, flux_name
+from registry_metadata.tables import flux_name
 from service.formats.votable import attribute, escape
 
 if TYPE_CHECKING:
     from index.release import OpenRelease
 
-HALPHA = 6564.6  # Å in vacuum
 STYLE = "body{font-family:sans-serif;max-width:50em;margin:2em auto}pre{background:#f4f4f4;padding:1em}"
 
 
@@ -64,7 +63,7 @@ def examples(release: OpenRelease) -> Iterator[Example]:
         yield from likeness(release)
     for model in release.models:
         if (table := flux_name(model)) in release.tables:
-            yield from of_flux(release, model, table)
+            yield from of_flux(table)
             return
 
 
@@ -121,34 +120,19 @@ def likeness(release: OpenRelease) -> Iterator[Example]:
     )
 
 
-def of_flux(release: OpenRelease, model: str, table: str) -> Iterator[Example]:
+def of_flux(table: str) -> Iterator[Example]:
     """What can be computed with prepared spectra."""
     yield Example(
         "mean",
         "Mean spectra of stars by temperature",
-        "SELECT ROUND(s.teff, -3) AS t, COUNT(*) AS n, AVG(f.flux) AS flux\n"
-        f"FROM {table} AS f JOIN doppel.spectra AS s ON s.ssa_pubdid = f.ssa_pubdid\n"
-        "WHERE s.teff IS NOT NULL\n"
-        "GROUP BY ROUND(s.teff, -3)\nORDER BY t",
+        "SELECT t, COUNT(*) AS n, AVG(flux) AS flux\n"  # noqa: S608 (to be read)
+        "FROM (SELECT ROUND(s.teff, -3) AS t, f.flux\n"
+        f"  FROM {table} AS f JOIN doppel.spectra AS s ON s.ssa_pubdid = f.ssa_pubdid\n"
+        "  WHERE s.teff IS NOT NULL) AS stars\n"
+        "GROUP BY t\nORDER BY t",
         table,
         "Aggregates of arrays go pixel by pixel, and leave out pixels without valid flux; "
-        "COUNT(f.flux) tells how many each has.",
-    )
-    grid = release.models[model].recipe.grid
-    if not grid.start < HALPHA < grid.stop:
-        return
-    yield Example(
-        "depth",
-        "How deep H alpha is",
-        "SELECT TOP 50 ssa_pubdid,\n"  # noqa: S608 (to be read)
-        "  arr_min(flux[i - 10:i + 10]) / arr_avg(flux[i - 60:i + 60]) AS depth\n"
-        f"FROM {table},\n"
-        f"  (SELECT 1 + CAST(FLOOR(LOG({HALPHA}e-10 / wave_start)\n"
-        "     / LOG(wave_stop / wave_start) * pixels) AS INTEGER) AS i\n"
-        f"   FROM {GRIDS} WHERE model = '{model}') AS halpha\n"
-        "ORDER BY depth",
-        table,
-        "The pixel of a wavelength in vacuum comes from the grid; a slice has both its ends.",
+        "COUNT(flux) tells how many each has; doppel.grids has their wavelengths.",
     )
 
 

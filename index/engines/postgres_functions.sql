@@ -105,7 +105,7 @@ CREATE OR REPLACE FUNCTION adql.list_contains(x anycompatiblearray, item anycomp
     LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$ SELECT coalesce(item = ANY(x), false) $$;
 CREATE OR REPLACE FUNCTION adql.list_distinct(x anyarray) RETURNS anyarray LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$ SELECT ARRAY(SELECT DISTINCT e FROM unnest(x) AS e WHERE e IS NOT NULL) $$;
-CREATE OR REPLACE FUNCTION adql.array_distance(x float8[], y float8[]) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
+CREATE OR REPLACE FUNCTION adql.list_distance(x float8[], y float8[]) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$ SELECT CASE WHEN x IS NULL OR y IS NULL THEN NULL
                       ELSE (SELECT pg_catalog.sqrt(sum((a - b) * (a - b))) FROM unnest(x, y) AS e(a, b)) END $$;
 

@@ -203,14 +203,14 @@ class Similarity:
         if tokens:
             names = pa.concat_arrays([names, pa.array(list(tokens), pa.string())])
             vectors = np.concatenate([vectors, np.stack(list(tokens.values()))])
-        table = pa.table(
-            {"did": names, "z": pa.FixedSizeListArray.from_arrays(vectors.reshape(-1), vectors.shape[1])}
-        )
+        # As lists: DuckDB 2 can not order rows of which some have no array.
+        ends = np.arange(len(vectors) + 1) * vectors.shape[1]
+        table = pa.table({"did": names, "z": pa.LargeListArray.from_arrays(ends, vectors.reshape(-1))})
         name = self.name("coordinates")
         self.context.tables[name] = table
         one, other = (f"(SELECT z FROM {name} WHERE {name}.did = {value.sql})" for value in (did, ref))
         self.remark(model, self.space(call, 2), "every pair by itself", None)
-        return Value(f"array_distance({one}, {other})", DISTANCE)
+        return Value(f"list_distance({one}, {other})", DISTANCE)
 
     def tokens(
         self, call: Call, ref: Value, model: Model, weights: NDArray[np.float64]

@@ -189,6 +189,17 @@ def test_distances_between_two_columns(archive: OpenRelease) -> None:
                 assert distance == pytest.approx(known[found], rel=1e-12)
 
 
+@pytest.mark.parametrize("order", ["", "ORDER BY d", "ORDER BY d DESC, ssa_pubdid"])
+def test_spectra_without_an_embedding_have_no_distance_to_themselves(
+    archive: OpenRelease, order: str
+) -> None:
+    query = "SELECT ssa_pubdid, latent_distance(ssa_pubdid, ssa_pubdid) AS d FROM doppel.spectra"
+    found = dict(ask(archive, f"{query} {order}").rows)
+    embedded = set(archive.dids_of(archive.models["optical"].vectors.rows).to_pylist())
+    assert {did for did, distance in found.items() if distance == 0} == embedded
+    assert {did for did, distance in found.items() if distance is None} == set(found) - embedded != set()
+
+
 def test_an_uploaded_spectrum_is_a_reference(archive: OpenRelease) -> None:
     model = archive.models["optical"]
     row = archive.row_of(REFERENCE)

@@ -14,7 +14,7 @@ import pytest
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
-from service.jobs import INTERNAL
+from service.workers import INTERNAL
 from service.state import Job, State
 from tests.service import mutations
 from tests.service.mutations import Asked

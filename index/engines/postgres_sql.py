@@ -347,7 +347,7 @@ def in_domain(name: str, argument: Any) -> bool:
 def cone(node: Any) -> tuple[Any, Any, float, float, float] | None:
     """ra, dec, and the numbers of the cone where `node` says that a position lies in one (geometry.near)."""
     sines = [call.expressions[0] for call in node.this.find_all(exp.Anonymous) if call.name == "sin"]
-    radius = constant(node.expression)
+    radius = radius_of(node)
     if radius is None or not 0 <= radius <= WIDEST or len(sines) != 2 or not is_ours(node.this):
         return None
     differences = [sine.find(exp.Sub) for sine in sines]
@@ -365,6 +365,14 @@ def cone(node: Any) -> tuple[Any, Any, float, float, float] | None:
         if by_name.keys() == {ra, dec} and 0 <= by_name[ra][1] <= 360 and abs(by_name[dec][1]) <= 90:
             return by_name[ra][0], by_name[dec][0], by_name[ra][1], by_name[dec][1], radius
     return None
+
+
+def radius_of(node: Any) -> float | None:
+    """In degrees: what the angle is compared with, or the square of the chord."""
+    limit = constant(node.expression)
+    if limit is None or any(call.name == "asin" for call in node.this.find_all(exp.Anonymous)):
+        return limit
+    return 2 * math.degrees(math.asin(math.sqrt(limit) / 2)) if 0 <= limit <= 4 else None
 
 
 def constant(node: Any) -> float | None:

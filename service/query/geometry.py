@@ -149,12 +149,15 @@ def from_text(call: Call, kind: str, words: Sequence[str]) -> Value:
 
 def separation(first: Sequence[Value], second: Sequence[Value]) -> str:
     """The angle between two points in degrees (haversine: to rounding when near, 12 mas near 180)."""
+    return f"({TWICE!r} * asin(sqrt({BELOW_ONE!r} * {haversine(first, second)})))"
+
+
+def haversine(first: Sequence[Value], second: Sequence[Value]) -> str:
+    """The squared sine of half the angle between two points."""
     (ra1, dec1), (ra2, dec2) = first, second
     across = f"pow(sin(({ra1.sql} - {ra2.sql}) * {HALF!r}), 2)"
     along = f"pow(sin(({dec1.sql} - {dec2.sql}) * {HALF!r}), 2)"
-    return (
-        f"({TWICE!r} * asin(sqrt({BELOW_ONE!r} * ({along} + {_cosine(dec1)} * {_cosine(dec2)} * {across}))))"
-    )
+    return f"({along} + {_cosine(dec1)} * {_cosine(dec2)} * {across})"
 
 
 def _cosine(angle: Value) -> str:
@@ -178,8 +181,11 @@ def near(
     call_bind: Callable[[object], str], four: Sequence[Value], radius: Value, operator: str = "<="
 ) -> str:
     """The condition that two points lie within a radius; bounds of both coordinates go first, which prune."""
-    far = separation(four[:2], four[2:])
-    return f"({band(call_bind, four, radius)} AND {far} {operator} {radius.sql})"
+    far, limit = separation(four[:2], four[2:]), radius.sql
+    if is_number(radius) and 0 <= float(radius.literal) <= 90:  # type: ignore[arg-type]
+        chord = 2 * sine(float(radius.literal) / 2)  # type: ignore[arg-type]
+        far, limit = f"4.0 * {haversine(four[:2], four[2:])}", call_bind(chord * chord)
+    return f"({band(call_bind, four, radius)} AND {far} {operator} {limit})"
 
 
 def band(bind: Callable[[object], str], four: Sequence[Value], radius: Value) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -195,6 +197,16 @@ def test_a_cone_is_looked_up_by_q3c_where_it_is() -> None:
     assert "q3c" not in postgres_sql(NEAR, [2.0, 30.0, 1.0], where)
     assert "q3c" not in postgres_sql(NEAR, [2.0, 30.0, 100.0], where, q3c=True)  # too wide
     assert "q3c" not in postgres_sql(NEAR.replace("$2", "t1.dec"), [2.0, 30.0, 1.0], where, q3c=True)
+
+
+def test_a_cone_by_its_chord_is_looked_up_in_degrees() -> None:
+    by_chord = NEAR.replace("114.59 * asin(sqrt(0.99 * (", "4.0 * (").replace("2))))) <=", "2))) <=")
+    chord = (2 * math.sin(math.radians(0.5))) ** 2
+    found = postgres_sql(by_chord, [2.0, 30.0, chord], {"doppel.spectra": "r.s"}, q3c=True)
+    asked = re.search(r"q3c_radial_query\(t1.ra, t1.dec, .*?'30.0'.*?'2.0'.*?'([\d.]+)'", found)
+    assert asked
+    assert float(asked[1]) == pytest.approx(1.0, rel=1e-5)
+    assert float(asked[1]) >= 1.0
 
 
 def test_views_show_the_published_release_and_go_back_with_it(releases: Releases) -> None:

@@ -49,7 +49,8 @@ def test_same_content_is_same_release(
 def test_order_of_reading_does_not_change_the_release(
     archive: Releases, contents: tuple[Content, Content]
 ) -> None:
-    content = contents[0]
+    """Prepared spectra aside, which are too many to be put in order: they are published as they are read."""
+    content = replace(contents[0], flux=())
     n = len(content.seen)
     models = [
         replace(

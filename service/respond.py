@@ -16,7 +16,7 @@ from starlette.types import Receive, Scope, Send
 
 from service.formats.drain import Drain
 
-AT_ONCE = 64 * 1024  # bytes; an answer up to this size goes out whole, with its Content-Length
+AT_ONCE = 256 * 1024  # bytes; an answer up to this size goes out whole, with its Content-Length
 WORTH_PACKING = 500
 CODINGS = ("zstd", "gzip")
 

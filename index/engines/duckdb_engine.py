@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from importlib.resources import files
@@ -31,6 +31,8 @@ from index.engines.watchdog import Watch
 BATCH_ROWS = 8_192  # more keep the first row waiting
 ARRAY_ROWS = 1_024  # where cells are arrays, which may be spectra
 FEW_ROWS = 500  # so many are quicker as Python values than as Arrow
+FEW_VALUES = 100  # in a column of a table: quicker as a parameter than as a registered table
+SCALARS = {pa.int64(): "BIGINT", pa.float64(): "DOUBLE", pa.string(): "VARCHAR"}
 warnings.filterwarnings("ignore", "Arrow output on a DB-API result")  # which copies: `short` keeps it small
 
 
@@ -59,7 +61,7 @@ class DuckDBEngine(Engine):
         self, sql: str, params: Params = (), tables: Tables = None, timeout: float | None = None
     ) -> Iterator[pa.RecordBatchReader]:
         """A stream of record batches; `tables` exist on this statement's cursor alone."""
-        with self._cursor(tables, timeout) as (cursor, expired):
+        with self._cursor(tables or {}, timeout) as (cursor, expired):
             with _told(expired, timeout):
                 answer = cursor.sql(sql, params=list(params))
                 reader = answer.to_arrow_reader(_batch_rows(answer.types))
@@ -69,26 +71,41 @@ class DuckDBEngine(Engine):
         self, sql: str, params: Params = (), tables: Tables = None, timeout: float | None = None
     ) -> tuple[list[Row], pa.Table | None]:
         """At half the cost of a stream: the first FEW_ROWS rows as Python values, and the others."""
-        with self._cursor(tables, timeout) as (cursor, expired), _told(expired, timeout):
-            first = cursor.execute(sql, list(params)).fetchmany(FEW_ROWS)
+        with self._executed(sql, params, tables, timeout) as cursor:
+            first = cursor.fetchmany(FEW_ROWS)
             return first, cursor.to_arrow_table() if len(first) == FEW_ROWS else None
 
     def rows(
         self, sql: str, params: Params = (), tables: Tables = None, timeout: float | None = None
     ) -> list[Row]:
         """A short answer, whole, without a stream."""
-        with self._cursor(tables, timeout) as (cursor, expired), _told(expired, timeout):
-            return cursor.execute(sql, list(params)).fetchall()
+        with self._executed(sql, params, tables, timeout) as cursor:
+            return cursor.fetchall()
+
+    def table(
+        self, sql: str, params: Params = (), tables: Tables = None, timeout: float | None = None
+    ) -> pa.Table:
+        with self._executed(sql, params, tables, timeout) as cursor:
+            return cursor.to_arrow_table()
+
+    @contextmanager
+    def _executed(
+        self, sql: str, params: Params, tables: Tables, timeout: float | None
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A cursor with the statement's answer."""
+        sql, values, others = _inlined(sql, params, tables or {})
+        with self._cursor(others, timeout) as (cursor, expired), _told(expired, timeout):
+            yield cursor.execute(sql, values)
 
     @contextmanager
     def _cursor(
-        self, tables: Tables, timeout: float | None
+        self, tables: Mapping[str, pa.Table], timeout: float | None
     ) -> Iterator[tuple[duckdb.DuckDBPyConnection, Watch]]:
         """A cursor that knows the tables, under watch until it is closed."""
         cursor = self._database.cursor()
         try:
             with watched(cursor.interrupt, timeout) as expired:
-                for name, table in (tables or {}).items():
+                for name, table in tables.items():
                     cursor.register(name, table)
                 yield cursor, expired
         finally:
@@ -109,6 +126,32 @@ def _settings(limits: EngineLimits, spill: str) -> dict[str, str | bool | int | 
         "threads": limits.threads,
         "temp_directory": spill,
     }
+
+
+def _inlined(
+    sql: str, params: Params, tables: Mapping[str, pa.Table]
+) -> tuple[str, list[object], dict[str, pa.Table]]:
+    """The statement, whose parameters are $1, $2 …, with small tables as common tables made of parameters;
+    and the tables that are left."""
+    values, common, others = list(params), [], {}
+    for name, table in tables.items():
+        if table.num_rows > FEW_VALUES or not all(kind in SCALARS for kind in table.schema.types):
+            others[name] = table
+            continue
+        cells = []
+        for column in table.itercolumns():
+            values.append(column.to_pylist())
+            cells.append(f"unnest(CAST(${len(values)} AS {SCALARS[column.type]}[]))")
+        names = ", ".join(map(_quoted, table.column_names))
+        common.append(f"{_quoted(name)}({names}) AS (SELECT {', '.join(cells)})")
+    if not common:
+        return sql, values, others
+    rest = f", {sql[5:]}" if sql.startswith("WITH ") else f" {sql}"
+    return f"WITH {', '.join(common)}{rest}", values, others
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _batch_rows(types: Sequence[DuckDBPyType]) -> int:

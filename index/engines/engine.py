@@ -68,9 +68,11 @@ class Engine(ABC):
             columns = pa.Table.from_batches(reader, reader.schema).columns
             return list(zip(*(column.to_pylist() for column in columns), strict=True))
 
-    def table(self, sql: str, params: Params = ()) -> pa.Table:
-        """The whole answer at once, for questions of our own that are known to be small."""
-        with self.run(sql, params) as reader:
+    def table(
+        self, sql: str, params: Params = (), tables: Tables = None, timeout: float | None = None
+    ) -> pa.Table:
+        """The whole answer at once, for questions of our own. Fails as `run` does."""
+        with self.run(sql, params, tables, timeout) as reader:
             return reader.read_all()
 
     @abstractmethod

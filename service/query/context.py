@@ -89,8 +89,8 @@ class Context:
         """A question of the planner, answered whole."""
         text, params = self.prepared(self.with_common(sql))
         tables = self.used(text)
-        with told(self.timeout), self.release.engine.run(text, params, tables, self.left) as reader:
-            return reader.read_all()
+        with told(self.timeout):
+            return self.release.engine.table(text, params, tables, self.left)
 
     def used(self, sql: str) -> dict[str, pa.Table]:
         """The tables of this query that the statement names."""

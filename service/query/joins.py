@@ -37,10 +37,15 @@ def rendered(tree: Tree) -> str:
     if isinstance(tree, Source):
         return tree.rendered()
     left, right = rendered(tree.left), rendered(tree.right)
-    right = f"({right})" if isinstance(tree.right, Join) else right
+    right = f"({right})" if is_joined(tree.right) else right
     if not tree.conditions:
         return f"{left} CROSS JOIN {right}" if not tree.side else f"{left} {tree.side} JOIN {right} ON TRUE"
     return f"{left} {tree.side} JOIN {right} ON {' AND '.join(tree.conditions)}"
+
+
+def is_joined(tree: Tree) -> bool:
+    """Whether it is written as a join, which stands in parentheses where it is an operand on the right."""
+    return isinstance(tree, Join) or (bool(tree.joined) and not tree.keys)
 
 
 def always_matched(tree: Tree) -> Iterator[Source]:

@@ -47,8 +47,8 @@ class Source:
         return f"{self.alias}.row_number" if self.table is not None and self.table.has_rows else None
 
     def rendered(self) -> str:
-        if not (self.keys or self.joined):
-            return f"{self.sql} AS {self.alias}"
+        if not self.keys:
+            return f"{self.sql} AS {self.alias}{f' {self.joined}' if self.joined else ''}"
         columns = ", ".join([f"{self.alias}.*", *self.keys])
         return f"(SELECT {columns} FROM {self.sql} AS {self.alias} {self.joined}) AS {self.alias}"
 

@@ -346,8 +346,9 @@ class Similarity:
             parts.where.append(f"({lookup.key} IN (SELECT {lookup.column} FROM {lookup.name}))")
             return
         source.joined = f"JOIN {lookup.name} ON {lookup.name}.r = {lookup.key}"
-        source.keys.append(f"{lookup.name}.distance AS {lookup.name}_d")
-        parts.spelled[lookup.sql] = f"{source.alias}.{lookup.name}_d"
+        parts.spelled[lookup.sql] = f"{lookup.name}.distance"
+        if parts.tree is source:
+            parts.where.clear()  # `passing` has asked it
 
     def nearest_to(self, parts: Parts, embedding: Value, model: str, exact: NDArray[np.float64]) -> None:
         """Leaves the rows that can be among the nearest to a point by plain L2; the engine sorts them."""
@@ -376,7 +377,8 @@ class Similarity:
         whole = table is not None and table.has_rows and table.model in (None, lookup.target.model.name)
         if whole and parts.tree is source and not source.joined and self.all_but_itself(parts, lookup):
             return None
-        found = self.run(f"SELECT DISTINCT {lookup.key} AS k {body}").column(0).drop_null()
+        each = "" if parts.tree is source and not source.joined else "DISTINCT "
+        found = self.run(f"SELECT {each}{lookup.key} AS k {body}").column(0).drop_null()
         if lookup.by_row:
             rows: NDArray[np.int64] = found.to_numpy()
             return rows

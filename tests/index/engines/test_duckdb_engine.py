@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from index.engines.duckdb_engine import FEW_ROWS, DuckDBEngine
+from index.engines.duckdb_engine import FEW_ROWS, FEW_VALUES, DuckDBEngine
 from index.engines.engine import EngineError, EngineLimits, EngineTimeout
 from index.release import OpenRelease
 
@@ -23,6 +23,21 @@ def test_bound_values_and_uploads(synthetic_release: OpenRelease) -> None:
     )
     with synthetic_release.engine.run(sql, [3], {"mine": upload}) as reader:
         assert reader.read_all().num_rows == 1
+
+
+@pytest.mark.parametrize("n_rows", [0, 1, FEW_VALUES, FEW_VALUES + 1])
+@pytest.mark.parametrize("common", ["", "WITH w AS (SELECT $1 AS least) "])
+def test_small_tables_are_as_large_ones(synthetic_release: OpenRelease, n_rows: int, common: str) -> None:
+    numbers = pa.array(range(n_rows), pa.int64())
+    halves = pa.array([None if n == 1 else n / 2 for n in range(n_rows)], pa.float64())
+    names = pa.array([f"'{n}" for n in range(n_rows)], pa.string())
+    tables = {'my "own"': pa.table({"n": numbers, 'half "n"': halves, "name": names})}
+    least = "(SELECT least FROM w)" if common else "$1"
+    sql = f'{common}SELECT n, "half ""n""", name FROM "my ""own""" WHERE n >= {least} ORDER BY n'
+    wanted = [(n, None if n == 1 else n / 2, f"'{n}") for n in range(1, n_rows)]
+    engine = synthetic_release.engine
+    assert engine.rows(sql, [1], tables) == engine.short(sql, [1], tables)[0] == wanted
+    assert [tuple(row.values()) for row in engine.table(sql, [1], tables).to_pylist()] == wanted
 
 
 def test_an_upload_is_not_seen_by_another_statement(synthetic_release: OpenRelease) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from sqlglot import exp
 
@@ -141,6 +142,7 @@ def matching(fields: Iterable[Field], identifier: exp.Expr) -> list[Field]:
     return [f for f in fields if f.name.lower() == name.lower()]
 
 
+@lru_cache(maxsize=4096)
 def quoted(name: str) -> str:
     """A published name as the engine's identifier."""
     return '"' + name.replace('"', '""') + '"'

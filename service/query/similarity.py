@@ -21,6 +21,7 @@ from service.query.value import Value, described, truth
 from service.query.words import suggestion
 
 if TYPE_CHECKING:
+    from index.nearest import Matches
     from index.release import Model, OpenRelease
     from index.strategy import Plan
     from service.query.call import Call
@@ -52,7 +53,7 @@ class Target:
 
 @dataclass(eq=False, slots=True)
 class Lookup:
-    """A table (r, did, distance) of this query; what is not in it has the distance NULL."""
+    """A table (r, distance) or (did, distance) of this query; what is not in it has the distance NULL."""
 
     name: str
     target: Target
@@ -245,7 +246,7 @@ class Similarity:
         )
         self.remark(target.model, target.space, "the nearest before other conditions", matches.plan)
         lookup = Lookup(self.name("similar"), target, did, self.lookup_by_row(did))
-        self.context.tables[lookup.name] = self.match_table(matches.rows, matches.distance)
+        self.context.tables[lookup.name] = self.match_table(lookup, matches)
         return truth(f"({lookup.key} IN (SELECT {lookup.column} FROM {lookup.name}))")
 
     def lookup_by_row(self, did: Value) -> bool:
@@ -335,7 +336,7 @@ class Similarity:
             if full
             else len(matches.rows)
         )
-        lookup.table = self.match_table(matches.rows[:kept], matches.distance[:kept])
+        lookup.table = self.match_table(lookup, matches, kept)
         if full:
             self.kept_alone(parts, lookup, source)
         self.remark(target.model, target.space, str(plan.strategy), plan)
@@ -366,7 +367,7 @@ class Similarity:
         rounded = float(np.linalg.norm(exact - point))
         radius = (float(first.distance[k - 1]) + 2 * rounded) * ROUNDING
         matches = chosen.vectors.within(point, radius, weights, among=among)
-        lookup.table = self.match_table(matches.rows, matches.distance)
+        lookup.table = self.match_table(lookup, matches)
         self.lookups.append(lookup)
         parts.where.append(f"({lookup.key} IN (SELECT r FROM {lookup.name}))")
 
@@ -421,7 +422,7 @@ class Similarity:
         if lookup.radius is not None:
             matches = target.model.vectors.within(target.vector, lookup.radius, target.weights)
             self.remark(target.model, target.space, f"radius, {matches.plan.strategy}", matches.plan)
-            return self.match_table(matches.rows, matches.distance)
+            return self.match_table(lookup, matches)
         vectors = target.model.vectors
         self.remark(target.model, target.space, "the whole distance column", None, len(vectors))
         distance = vectors.distances(target.vector, target.weights)
@@ -432,9 +433,11 @@ class Similarity:
         }
         return pa.table(columns if not lookup.by_row else {"r": columns["r"], "distance": distance})
 
-    def match_table(self, rows: NDArray[np.int64], distance: NDArray[np.float64]) -> pa.Table:
-        names = self.context.release.dids_of(rows)
-        return pa.table({"r": pa.array(rows), "did": names, "distance": pa.array(distance)})
+    def match_table(self, lookup: Lookup, matches: Matches, kept: int | None = None) -> pa.Table:
+        """The first `kept` matches under what the lookup finds them by."""
+        rows, distance = matches.rows[:kept], matches.distance[:kept]
+        found = pa.array(rows) if lookup.by_row else self.context.release.dids_of(rows)
+        return pa.table({lookup.column: found, "distance": pa.array(distance)})
 
     def remark(self, model: Model, space: str, words: str, plan: Plan | None, visited: int = 0) -> None:
         """How it was found, for the reader of the answer."""

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -19,6 +20,7 @@ from encoder.recipe import Recipe
 from index import identifiers, manifest, rows
 from index.catalogue import as_held, tap_schema
 from index.engines.duckdb_catalogue import write_catalogue
+from index.engines.duckdb_functions import write_functions
 from index.flux import FluxRows, grids_rows
 from index.metric import parse_space
 from index.strategy import DEFAULT, Limits
@@ -77,13 +79,12 @@ def write_files(directory: Path, root: Path, content: Content) -> str:
     tables += tuple(table for table, _ in content.extra)
     tables = held(tables, arrow)
     arrow |= tap_schema(tables)
-    write_catalogue(directory / CATALOGUE, tables, readable(arrow))
+    write_functions(directory)
     (directory / "tables.json").write_text(to_json(tables), encoding="utf-8")
     write_words(directory, root, content, content.refused)
     for model in content.models:
         shutil.copytree(model.directory, directory / "models" / model.recipe.name)
-    write_part(directory, content)
-    contents = table_hashes(arrow) | vector_hashes(content)
+    contents = _write_rows(directory, content, tables, arrow)
     for name in (f"models/{model.recipe.name}/recipe.json" for model in content.models):
         contents[name] = manifest.file_sha256(directory / name)
     told = manifest.Manifest.of(
@@ -94,6 +95,20 @@ def write_files(directory: Path, root: Path, content: Content) -> str:
     )
     manifest.write_manifest(directory, told)
     return told.release
+
+
+def _write_rows(
+    directory: Path, content: Content, tables: Sequence[Table], arrow: Mapping[str, Rows]
+) -> dict[str, str]:
+    """Catalogue, identifiers and vectors; the hashes of their contents. All at once: each takes long."""
+    settled = {name: one for name, one in arrow.items() if isinstance(one, pa.Table)}
+    with ThreadPoolExecutor(2) as beside:
+        vectors = beside.submit(write_part, directory, content)
+        hashes = beside.submit(table_hashes, settled)
+        write_catalogue(directory / CATALOGUE, tables, readable(arrow))
+        vectors.result()
+        streamed = table_hashes({name: arrow[name] for name in arrow.keys() - settled.keys()})
+        return hashes.result() | streamed | vector_hashes(content)
 
 
 def write_words(directory: Path, root: Path, content: Content, refused: Sequence[Refusal]) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -19,6 +20,7 @@ FORMAT_VERSION = 3
 READABLE = (2, 3)  # formats: the first knew no segments
 HASHED_ROWS = 65_536
 PIECE = 1 << 20
+HASHING = 2  # files at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,7 @@ class ContentHash:
     """The hash of rows that only pass by, in batches of fixed length."""
 
     def __init__(self, schema: pa.Schema) -> None:
-        self._digest, self._schema = hashlib.sha256(), schema
+        self._digest, self._schema = hashlib.blake2b(digest_size=32), schema
 
     def of(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """The same batches; they are hashed as they are taken."""
@@ -154,7 +156,7 @@ class _Digest:
 
     closed = False
 
-    def __init__(self, digest: hashlib._Hash) -> None:
+    def __init__(self, digest: hashlib.blake2b) -> None:
         self._digest = digest
 
     def write(self, data: bytes) -> int:
@@ -181,15 +183,17 @@ def content_files(directory: Path) -> list[str]:
 def record_files(directory: Path, old: Path | None = None) -> dict[str, FileRecord]:
     """Of all files; those that are files of the release `old` too have the records that it gives."""
     known = {} if old is None else Manifest.read(old).files
-    records = {}
-    for name in content_files(directory):
+
+    def record(name: str) -> FileRecord:
         if old is None or name not in known:
-            records[name] = FileRecord.of(directory / name)
-        elif (old / name).samefile(directory / name):
-            records[name] = known[name]
-        else:
-            records[name] = FileRecord.of(directory / name, old / name, known[name])
-    return records
+            return FileRecord.of(directory / name)
+        if (old / name).samefile(directory / name):
+            return known[name]
+        return FileRecord.of(directory / name, old / name, known[name])
+
+    names = content_files(directory)
+    with ThreadPoolExecutor(HASHING) as pool:
+        return dict(zip(names, pool.map(record, names), strict=True))
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:

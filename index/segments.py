@@ -35,6 +35,7 @@ from index.content import (
     write_words,
 )
 from index.engines.duckdb_catalogue import change_catalogue, write_catalogue
+from index.engines.duckdb_functions import write_functions
 from index.identifiers import FILE, Identifiers
 from index.strategy import Limits
 from index.vectors import VectorSet
@@ -79,6 +80,7 @@ def write_changed(directory: Path, old: Path, content: Content, removed: ArrayLi
     parts = Parts.of(old, told)
     first, gone = len(parts.identifiers()), np.union1d(parts.removed, np.asarray(removed, np.int64))
     _share(old, directory, told)
+    write_functions(directory)
     hashes, rows = _change_tables(directory, old, content, first, gone)
     if len(gone):
         np.save(directory / REMOVED, gone)

@@ -1,4 +1,4 @@
-"""The embedded engine: one DuckDB in memory per open release, its catalogue attached read-only, Arrow out."""
+"""The embedded engine: one DuckDB per open release, its catalogue attached read-only, Arrow out."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
-from importlib.resources import files
 from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 from duckdb.sqltypes import DuckDBPyType
 
+from index.engines.duckdb_functions import copy_functions
 from index.engines.engine import (
     DEFAULT_LIMITS,
     Engine,
@@ -37,12 +37,15 @@ warnings.filterwarnings("ignore", "Arrow output on a DB-API result")  # which co
 
 
 class DuckDBEngine(Engine):
-    """The catalogue is attached to an instance in memory, since uploads cannot be registered on a file that
-    is open read-only. Spilled data go to a temporary directory outside the release."""
+    """The catalogue is attached to a small database of the engine's own, which holds functions, since uploads
+    cannot be registered on a file that is open read-only. It and spilled data are in a temporary directory
+    outside the release."""
 
     def __init__(self, catalogue: Path, limits: EngineLimits = DEFAULT_LIMITS) -> None:
         self._spill = tempfile.TemporaryDirectory(prefix="doppel-")
-        self._database = duckdb.connect(":memory:", config=_settings(limits, self._spill.name))
+        own = Path(self._spill.name) / "own.duckdb"
+        copy_functions(catalogue.parent, own)
+        self._database = duckdb.connect(str(own), config=_settings(limits, self._spill.name))
         try:
             self._attach(catalogue)
         except duckdb.Error as error:
@@ -52,7 +55,6 @@ class DuckDBEngine(Engine):
     def _attach(self, catalogue: Path) -> None:
         path = str(catalogue).replace("'", "''")
         self._database.execute(f"ATTACH '{path}' AS release (READ_ONLY)")
-        self._database.execute(files("index.engines").joinpath("duckdb_functions.sql").read_text("utf-8"))
         self._database.execute("SET enable_external_access = false")
         self._database.execute("SET lock_configuration = true")
 

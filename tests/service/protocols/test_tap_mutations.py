@@ -14,8 +14,8 @@ import pytest
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
-from service.workers import INTERNAL
 from service.state import Job, State
+from service.workers import INTERNAL
 from tests.service import mutations
 from tests.service.mutations import Asked
 from tests.service.protocols.test_uws import create

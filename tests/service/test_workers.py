@@ -22,7 +22,7 @@ from tests.serving import running, serving
 
 U = "{http://www.ivoa.net/xml/UWS/v1.0}"
 JOBS = 5
-PATIENCE = 60.0
+PATIENCE = 180.0
 NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # loading them for every connection takes long
 QUERY = {"LANG": "ADQL", "FORMAT": "csv", "PHASE": "RUN"}
 ENDLESS = {

@@ -185,7 +185,9 @@ def servers(uris: Sequence[str], patience: float = PATIENCE) -> list[VectorServe
 
 def _hang_up(connection: Connection) -> None:
     """Ends the wait for a server that may not even hear a cancellation."""
-    with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as line:
+    from psycopg import Error
+
+    with suppress(OSError, Error), socket.socket(fileno=os.dup(connection.fileno())) as line:
         line.shutdown(socket.SHUT_RDWR)
 
 

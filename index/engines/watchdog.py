@@ -12,6 +12,7 @@ from itertools import count
 Register = Callable[[Callable[[], None]], None]
 STOPPER: ContextVar[Register | None] = ContextVar("STOPPER", default=None)
 """Where statements of this thread say how they are ended; a job that may be aborted sets it."""
+AGAIN_SECONDS = 0.1
 
 
 class Watch:
@@ -23,11 +24,16 @@ class Watch:
         self.expired = False
 
     def expire(self) -> None:
-        """Ends the watched thing, unless it was given up before."""
+        """Ends the watched thing, unless it was given up before; and again until it is.
+
+        An engine forgets that it was interrupted when a statement begins only after that.
+        """
         with self._lock:
-            if self._end is not None:
-                self.expired = True
-                self._end()
+            if self._end is None:
+                return
+            self.expired = True
+            self._end()
+        WATCHDOG.remind(self, AGAIN_SECONDS)
 
     def cancel(self) -> None:
         """Gives the watched thing up; it is not ended from now on."""
@@ -48,12 +54,16 @@ class Watchdog:
         """Calls `end` from another thread after `timeout` seconds, unless the watch is cancelled before."""
         watch = Watch(end)
         if timeout is not None:
-            with self._wake:
-                heapq.heappush(self._deadlines, (time.monotonic() + timeout, next(self._numbers), watch))
-                self._start()
-                if self._deadlines[0][2] is watch:  # others need not wake the thread
-                    self._wake.notify()
+            self.remind(watch, timeout)
         return watch
+
+    def remind(self, watch: Watch, timeout: float) -> None:
+        """Ends what is under this watch after `timeout` seconds."""
+        with self._wake:
+            heapq.heappush(self._deadlines, (time.monotonic() + timeout, next(self._numbers), watch))
+            self._start()
+            if self._deadlines[0][2] is watch:  # others need not wake the thread
+                self._wake.notify()
 
     def _start(self) -> None:
         if self._thread is None:

@@ -10,6 +10,7 @@ import pytest
 
 from index.engines.duckdb_engine import FEW_ROWS, FEW_VALUES, DuckDBEngine
 from index.engines.engine import EngineError, EngineLimits, EngineTimeout
+from index.engines.watchdog import STOPPER
 from index.release import OpenRelease
 
 ENDLESS = "SELECT SUM(SQRT(a.i * b.i)) FROM range(1000000) AS a(i), range(1000000) AS b(i)"
@@ -66,6 +67,18 @@ def test_a_long_statement_is_interrupted(synthetic_release: OpenRelease) -> None
         with synthetic_release.engine.run(ENDLESS, timeout=0.2) as reader:
             reader.read_all()
     assert synthetic_release.engine.table("SELECT 1").num_rows == 1
+
+
+def test_a_stop_that_comes_before_the_statement_begins_is_not_forgotten(
+    synthetic_release: OpenRelease,
+) -> None:
+    """DuckDB forgets an interrupt when a statement begins: without a second one this takes an hour."""
+    token = STOPPER.set(lambda stop: stop())
+    try:
+        with pytest.raises(EngineTimeout):
+            synthetic_release.engine.short(ENDLESS, timeout=3600)
+    finally:
+        STOPPER.reset(token)
 
 
 def test_many_cursors_at_once(synthetic_release: OpenRelease) -> None:

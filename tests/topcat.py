@@ -18,8 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-import pytest
-
 from tests.clients import require
 from tests.samp import until
 
@@ -104,7 +102,6 @@ def screen() -> Iterator[str]:
 def running(home: Path, log: Path, words: Sequence[str] = ("-hub",)) -> Iterator[Topcat]:
     """TOPCAT with its hub, at home in a directory of its own, so that it finds no other hub."""
     require("topcat")
-    pytest.importorskip("jpype")
     environment = {name: value for name, value in os.environ.items() if name != "SAMP_HUB"}
     with (
         screen() as display,

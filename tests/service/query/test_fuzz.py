@@ -153,36 +153,34 @@ def campaign(part: int, n: int) -> Iterator[str]:
     return (mutated(draw, queries, words) for _ in range(n))
 
 
-def size(pytestconfig: pytest.Config, part: int, seeded: int) -> int:
-    """How many queries of a part are asked: all of every part with `--full`, else `seeded` of the first."""
-    if pytestconfig.getoption("--full"):
-        return ALL // PARTS
-    if part:
-        pytest.skip("the first part stands for all; --full asks every one")
-    return seeded
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """All parts with `--full`; else the first stands for them."""
+    if "part" in metafunc.fixturenames:
+        metafunc.parametrize("part", range(PARTS if metafunc.config.getoption("--full") else 1))
+
+
+def size(pytestconfig: pytest.Config, seeded: int) -> int:
+    """How many queries of a part are asked."""
+    return ALL // PARTS if pytestconfig.getoption("--full") else seeded
 
 
 def contents(archive: OpenRelease) -> list[list[tuple[Any, ...]]]:
     return [ask(archive, f"SELECT * FROM {table}").rows for table in ("doppel.models", "doppel.optical")]
 
 
-@pytest.mark.parametrize("part", range(PARTS))
 def test_mutated_queries_are_answered_or_refused(
     archives: Callable[[str], OpenRelease], pytestconfig: pytest.Config, part: int
 ) -> None:
     """On the embedded engine; nothing is written."""
     archive = archives("duckdb")
     before = contents(archive)
-    told = Counter(
-        outcome(archive, query).kind for query in campaign(part, size(pytestconfig, part, ALL // 10))
-    )
+    told = Counter(outcome(archive, query).kind for query in campaign(part, size(pytestconfig, ALL // 10)))
     print(dict(told))
     assert told["refused"] > told["answered"] > 0
     assert told["slow"] * 1000 < told.total()
     assert contents(archive) == before
 
 
-@pytest.mark.parametrize("part", range(PARTS))
 @pytest.mark.parametrize("server", ["pgvector", "q3c"])
 def test_servers_answer_mutated_queries_as_the_embedded_engine(
     archives: Callable[[str], OpenRelease], pytestconfig: pytest.Config, server: str, part: int
@@ -192,7 +190,7 @@ def test_servers_answer_mutated_queries_as_the_embedded_engine(
     before = contents(theirs)
     told: Counter[str] = Counter()
     differing = []
-    for query in campaign(part, size(pytestconfig, part, SEEDED)):
+    for query in campaign(part, size(pytestconfig, SEEDED)):
         one, other = outcome(ours, query), outcome(theirs, query)
         told[other.kind] += 1
         if "slow" in (one.kind, other.kind) or agree(query, one, other):

@@ -8,11 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 from service.errors import UsageFault
 from service.query.check import check
 from service.query.parse import parse_adql
+from tests.clients import missing
 from tests.service.query.test_golden import pairs
 
 JAR = Path("/usr/share/java/adql.jar")
@@ -45,9 +44,8 @@ OURS_ALONE_REFUSES = {  # an older rule of the library, or a table or function t
 
 def judgements(queries: list[str]) -> list[str | None]:
     """Of each query why the library refuses it; None where it is accepted."""
-    pytest.importorskip("jpype")
     if not JAR.exists():
-        pytest.skip("Debian's package adql-java is not installed")
+        missing("Debian's package adql-java is not installed")
     done = subprocess.run(
         [sys.executable, "-c", JUDGE, str(JAR)],
         input=json.dumps(queries),

@@ -87,10 +87,11 @@ class Workers:
         """Gives running jobs back to the queue, for another process or the next start."""
         self.closing.set()
         self.notify()
-        for id_ in list(self.running):
-            self.halt(id_)
+        self.slots.release()  # who waits for a place need not wait longer
         for thread in self.threads:
             thread.join()
+        for id_ in list(self.running):  # only now: what was just taken is among them
+            self.halt(id_)
         self.pool.shutdown()
 
     def notify(self) -> None:
@@ -110,7 +111,7 @@ class Workers:
         while not self.closing.is_set():
             if not self.slots.acquire(timeout=LOOK_SECONDS):
                 continue
-            job = self._next()
+            job = None if self.closing.is_set() else self._next()
             if job is None:
                 self.slots.release()
                 self._wait_for_work()

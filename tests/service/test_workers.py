@@ -43,7 +43,9 @@ def two_processes(config_path: Path, log: Path, **more: str) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def crew(config_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """With its state in a file."""
-    with two_processes(config_path, tmp_path_factory.mktemp("crew") / "service.log") as base:
+    directory = tmp_path_factory.mktemp("crew")
+    state = str(directory / "state")  # its own: other processes serve that archive in these tests too
+    with two_processes(config_path, directory / "service.log", DOPPEL_STATE_DIRECTORY=state) as base:
         yield base
 
 
@@ -165,6 +167,22 @@ def test_u04_a_job_is_gone_at_its_destruction(crew: str) -> None:
     while afresh("GET", f"{crew}{path}").status_code != 404:
         assert time.monotonic() < end
         time.sleep(0.1)
+
+
+def test_a_service_ends_while_all_its_places_are_taken_and_gives_the_jobs_back(
+    config_path: Path, tmp_path: Path
+) -> None:
+    """What is given back is not taken again by the process that ends: nothing would stop it there."""
+    state = tmp_path / "state"
+    more = {"DOPPEL_STATE_DIRECTORY": str(state)}
+    with two_processes(config_path, tmp_path / "service.log", **more) as base:
+        paths = [created(base, ENDLESS) for _ in range(6)]
+        for path in paths[:4]:
+            until(base, path, "EXECUTING")
+    with sqlite3.connect(state / "state.sqlite") as database:
+        phases = database.execute("SELECT phase, worker FROM jobs").fetchall()
+    database.close()
+    assert phases == [("QUEUED", None)] * 6
 
 
 def test_cutouts_are_made_by_every_process(crew: str) -> None:

@@ -33,7 +33,7 @@ def serving(config: Path, log: Path, environment: Mapping[str, str] | None = Non
 def running(
     config: Path, log: Path, environment: Mapping[str, str] | None = None
 ) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
-    """The same with its process."""
+    """The same with its process, which must end when it is told to."""
     port = free_port()
     command = [sys.executable, "-m", "service.cli", "serve", "--config", str(config), "--port", str(port)]
     with log.open("wb") as stream, _start(command, stream, environment) as process:
@@ -42,7 +42,10 @@ def running(
             yield f"http://127.0.0.1:{port}", process
         finally:
             process.terminate()
-            process.wait(timeout=30)
+            try:
+                process.wait(timeout=PATIENCE)
+            finally:
+                process.kill()
 
 
 def _start(

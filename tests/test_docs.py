@@ -31,37 +31,36 @@ def test_links_and_pictures_exist_and_are_small(page: Path) -> None:
             assert file.suffix != ".png" or file.stat().st_size < PICTURE_BYTES, link
 
 
-def test_lines_of_curl_run_as_they_stand(live: str, tmp_path: Path) -> None:
+def told(page: str, base: str, directory: Path) -> str:
+    """What the lines of a page print, run as they stand."""
     require("curl")
-    script = blocks("curl.md", "sh").replace(PUBLIC, live)
+    script = blocks(page, "sh").replace(PUBLIC, base)
     done = subprocess.run(
-        ["bash", "-eu", "-o", "pipefail", "-c", script], cwd=tmp_path, capture_output=True, text=True,
+        ["bash", "-eu", "-o", "pipefail", "-c", script], cwd=directory, capture_output=True, text=True,
         timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert "ERROR" not in done.stdout
-    assert done.stdout.count("distance,repeat_share") == 3
+    return done.stdout
+
+
+def test_lines_of_curl_run_as_they_stand(live: str, tmp_path: Path) -> None:
+    printed = told("curl.md", live, tmp_path)
+    assert printed.count("distance,repeat_share") == 3
     assert (tmp_path / "halpha.fits").read_bytes().startswith(b"SIMPLE")
     assert b"QUERY_STATUS" in (tmp_path / "neighbours.vot").read_bytes()
-    assert "COMPLETED" in done.stdout
-    assert "wavelength,flux,error,observed,residual" in done.stdout
+    assert "COMPLETED" in printed
+    assert "wavelength,flux,error,observed,residual" in printed
     assert (tmp_path / "hotter.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_lines_on_similarity_run_as_they_stand(live: str, tmp_path: Path) -> None:
-    require("curl")
-    script = blocks("similarity.md", "sh").replace(PUBLIC, live)
-    done = subprocess.run(
-        ["bash", "-eu", "-o", "pipefail", "-c", script], cwd=tmp_path, capture_output=True, text=True,
-        timeout=120, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "ERROR" not in done.stdout
-    assert done.stdout.count("distance,repeat_share") == 8
-    assert done.stdout.count("latent_shares,block_shares") == 1
-    assert done.stdout.count("ssa_targname,teff") == 2
-    assert "star,ssa_targname" in done.stdout
-    assert '<INFO name="plan" value="exact on the subset"' in done.stdout
+    printed = told("similarity.md", live, tmp_path)
+    assert printed.count("distance,repeat_share") == 8
+    assert printed.count("latent_shares,block_shares") == 1
+    assert printed.count("ssa_targname,teff") == 2
+    assert "star,ssa_targname" in printed
+    assert '<INFO name="plan" value="exact on the subset"' in printed
 
 
 def test_cells_of_pyvo_run_as_they_stand(live: str, tmp_path: Path) -> None:

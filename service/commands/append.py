@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from dataclasses import asdict
 
 from index.append import append
-from service.commands.build import words
-from service.commands.common import Bar, add_config, answer, configured
+from service.commands.build import published
+from service.commands.common import add_config
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,11 +14,4 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    config = configured(arguments)
-    bar = Bar()
-    try:
-        report = append(config.plan, bar)
-    finally:
-        bar.close()
-    answer(arguments, words(report, str(config.releases / report.release)), asdict(report))
-    return 0
+    return published(arguments, append)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import asdict
 
 from index.build import Report, build
+from index.settings import BuildPlan
 from service.commands.common import Bar, add_config, answer, configured
 
 
@@ -15,10 +17,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
+    return published(arguments, build)
+
+
+def published(arguments: argparse.Namespace, work: Callable[[BuildPlan, Bar], Report]) -> int:
+    """Does it with a bar for the steps, and tells what came of it."""
     config = configured(arguments)
     bar = Bar()
     try:
-        report = build(config.plan, bar)
+        report = work(config.plan, bar)
     finally:
         bar.close()
     answer(arguments, words(report, str(config.releases / report.release)), asdict(report))

@@ -194,9 +194,14 @@ def test_cutouts_are_made_by_every_process(crew: str) -> None:
         assert afresh("GET", f"{crew}{path}/results/result").text.startswith("wavelength,flux,")
 
 
-def lose(state: Path) -> None:
-    """Lets the leases of a killed process run out."""
-    with sqlite3.connect(state) as database:
+@contextmanager
+def killed(config_path: Path, directory: Path, environment: dict[str, str]) -> Iterator[str]:
+    """A service that is killed in the end, and whose leases then have run out."""
+    with running(config_path, directory / "service.log", environment) as (base, process):
+        yield base
+        process.kill()
+        process.wait()
+    with sqlite3.connect(directory / "state" / "state.sqlite") as database:
         database.execute("UPDATE jobs SET lease = 0 WHERE phase = 'EXECUTING'")
     database.close()
 
@@ -208,8 +213,7 @@ def test_kill_9_loses_no_job_and_none_is_stuck(config_path: Path, tmp_path: Path
         "DOPPEL_STATE_DIRECTORY": str(tmp_path / "state"),
         "DOPPEL_LIMITS_JOBS_PER_CLIENT": "4",
     }
-    state, log = tmp_path / "state" / "state.sqlite", tmp_path / "service.log"
-    with running(config_path, log, environment) as (base, process):
+    with killed(config_path, tmp_path, environment) as base:
         long, done = created(base, ENDLESS), created(base, SHORT)
         pending = created(base, {"LANG": "ADQL", "RUNID": "later"})
         cut = created(base, {}, "/soda/async")
@@ -217,20 +221,14 @@ def test_kill_9_loses_no_job_and_none_is_stuck(config_path: Path, tmp_path: Path
         assert (refused.status_code, "Retry-After" in refused.headers) == (503, True)
         until(base, done, "COMPLETED")
         until(base, long, "EXECUTING")
-        process.kill()
-        process.wait()
-    lose(state)
-    with running(config_path, log, environment) as (base, process):
+    with killed(config_path, tmp_path, environment) as base:
         until(base, long, "EXECUTING")
         assert afresh("GET", f"{base}{done}/results/result").text == "n\r\n1\r\n"
         query = {"QUERY": SHORT["QUERY"], "FORMAT": "csv"}
         assert afresh("POST", f"{base}{pending}/parameters", data=query).status_code == 303
         afresh("POST", f"{base}{pending}/phase", data={"PHASE": "RUN"})
         until(base, pending, "COMPLETED")
-        process.kill()
-        process.wait()
-    lose(state)
-    with running(config_path, log, environment) as (base, _):
+    with running(config_path, tmp_path / "service.log", environment) as (base, _):
         until(base, long, "ERROR")
         told = afresh("GET", f"{base}{long}").text
         assert "ended 2 times while this job ran" in told

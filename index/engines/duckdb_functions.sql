@@ -22,22 +22,21 @@ CREATE MACRO vec_deviation(a) AS list_stddev_samp(a);
 CREATE MACRO vec_known(a) AS list_count(a);
 
 -- Aggregates, component by component, of arrays as they are stored. NULL elements are left out; a sum or a mean is NaN
--- where an array is too short to have the element.
+-- where an array is too short to have the element. Element 0 stands for the array itself: how many there are.
 CREATE MACRO vec_elements(a) AS TABLE (
-    SELECT unnest(v) AS x, unnest(range(1, len(v) + 1)) AS i FROM (SELECT CAST(unnest(a) AS DOUBLE[]) AS v));
-CREATE MACRO vec_padded(x, n, low, high) AS CASE WHEN low < high
-    THEN list_transform(list_zip(x, n), lambda e: CASE WHEN e[2] = high THEN e[1] ELSE 'nan' END) ELSE x END;
-CREATE MACRO vec_sums(a) AS (SELECT vec_padded(x, n, low, high) FROM
-    (SELECT list(x ORDER BY i) AS x, list(n ORDER BY i) AS n, min(n) AS low, max(n) AS high FROM
-        (SELECT i, sum(x) AS x, count(*) AS n FROM vec_elements(list(a)) GROUP BY i)));
-CREATE MACRO vec_means(a) AS (SELECT vec_padded(x, n, low, high) FROM
-    (SELECT list(x ORDER BY i) AS x, list(n ORDER BY i) AS n, min(n) AS low, max(n) AS high FROM
-        (SELECT i, avg(x) AS x, count(*) AS n FROM vec_elements(list(a)) GROUP BY i)));
-CREATE MACRO vec_lows(a) AS (SELECT list(x ORDER BY i) FROM
+    SELECT unnest(list_prepend(NULL, v)) AS x, unnest(range(len(v) + 1)) AS i
+    FROM (SELECT CAST(unnest(a) AS DOUBLE[]) AS v) WHERE v IS NOT NULL);
+CREATE MACRO vec_padded(x, n) AS
+    CASE WHEN x IS NOT NULL THEN list_transform(list_zip(x, n)[2:], lambda e: CASE WHEN e[2] = n[1] THEN e[1] ELSE 'nan' END) END;
+CREATE MACRO vec_sums(a) AS (SELECT vec_padded(x, n) FROM (SELECT list(x ORDER BY i) AS x, list(n ORDER BY i) AS n FROM
+    (SELECT i, sum(x) AS x, count(*) AS n FROM vec_elements(list(a)) GROUP BY i)));
+CREATE MACRO vec_means(a) AS (SELECT vec_padded(x, n) FROM (SELECT list(x ORDER BY i) AS x, list(n ORDER BY i) AS n FROM
+    (SELECT i, avg(x) AS x, count(*) AS n FROM vec_elements(list(a)) GROUP BY i)));
+CREATE MACRO vec_lows(a) AS (SELECT list(x ORDER BY i)[2:] FROM
     (SELECT i, min(x) AS x FROM vec_elements(list(a)) GROUP BY i));
-CREATE MACRO vec_highs(a) AS (SELECT list(x ORDER BY i) FROM
+CREATE MACRO vec_highs(a) AS (SELECT list(x ORDER BY i)[2:] FROM
     (SELECT i, max(x) AS x FROM vec_elements(list(a)) GROUP BY i));
-CREATE MACRO vec_counts(a) AS (SELECT list(n ORDER BY i) FROM
+CREATE MACRO vec_counts(a) AS (SELECT list(n ORDER BY i)[2:] FROM
     (SELECT i, count(x) AS n FROM vec_elements(list(a)) GROUP BY i));
 
 -- Regions on the sky, in degrees. Differences of angles are taken before their sines, so that polygons of milliarcseconds

@@ -148,12 +148,12 @@ CREATE OR REPLACE FUNCTION adql.vec_summed(s float8[], b float8[]) RETURNS float
           FROM unnest(s, b) WITH ORDINALITY AS e(x, y, n) ORDER BY n) $$;
 -- The state is the sums and after them the counts
 CREATE OR REPLACE FUNCTION adql.vec_averaged(s float8[], b float8[]) RETURNS float8[] LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$ SELECT CASE WHEN b IS NULL THEN s ELSE (SELECT array_agg(x ORDER BY n) || array_agg(c ORDER BY n) FROM
+    AS $$ SELECT CASE WHEN b IS NULL THEN s ELSE (SELECT coalesce(array_agg(x ORDER BY n) || array_agg(c ORDER BY n), '{}') FROM
           (SELECT n, coalesce(c, 0) + (y IS NOT NULL)::int AS c,
            CASE WHEN n > least(cardinality(s) / 2, cardinality(b)) THEN 'NaN' ELSE coalesce(x + y, x, y) END AS x
            FROM unnest(s[:cardinality(s) / 2], s[cardinality(s) / 2 + 1:], b) WITH ORDINALITY AS e(x, c, y, n)) AS m) END $$;
 CREATE OR REPLACE FUNCTION adql.vec_averages(s float8[]) RETURNS float8[] LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$ SELECT ARRAY(SELECT x / nullif(c, 0) FROM unnest(s[:cardinality(s) / 2], s[cardinality(s) / 2 + 1:])
+    AS $$ SELECT ARRAY(SELECT CASE WHEN c = 0 THEN x ELSE x / c END FROM unnest(s[:cardinality(s) / 2], s[cardinality(s) / 2 + 1:])
           WITH ORDINALITY AS e(x, c, n) ORDER BY n) WHERE s IS NOT NULL $$;
 CREATE OR REPLACE AGGREGATE adql.vec_sums(float8[]) (sfunc = adql.vec_summed, stype = float8[]);
 CREATE OR REPLACE AGGREGATE adql.vec_means(float8[]) (

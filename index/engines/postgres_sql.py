@@ -149,6 +149,15 @@ class _Rewriter:
             node.set("alias", exp.TableAlias(this=exp.to_identifier(self.alias())))
         return node
 
+    def join(self, node: Any) -> Any:
+        """FULL JOINs are refused where no condition has `=` between the sides: one that holds is added."""
+        on = node.args.get("on")
+        if node.side == "FULL" and on is not None and not compares(on, names_in(node.this)):
+            left = node.parent.args["from_"].this if isinstance(node.parent, exp.Select) else node.parent
+            always = exp.EQ(this=zero_of(left), expression=zero_of(node.this))
+            node.set("on", exp.and_(always, on, copy=False))
+        return node
+
     # --- operators ---
 
     def cast(self, node: Any) -> Any:
@@ -266,6 +275,28 @@ class _Rewriter:
 
     def hashed(self, node: Any) -> Any:
         return ours("hash", *node.expressions)
+
+
+def names_in(source: Any) -> set[str]:
+    """Of the tables and queries that an operand of a join is made of."""
+    return {each.alias for each in source.find_all(exp.Table, exp.Subquery) if each.alias}
+
+
+def compares(on: Any, right: set[str]) -> bool:
+    """Whether one of the conditions says that a column of one side equals one of the other."""
+    for each in on.flatten() if isinstance(on, exp.And) else [on.unnest()]:
+        sides = (each.this, each.expression) if isinstance(each, exp.EQ) else ()
+        if len({side.table in right for side in sides if isinstance(side, exp.Column)}) == 2:
+            return True
+    return False
+
+
+def zero_of(source: Any) -> exp.Expr:
+    """0 for every row of an operand of a join, which PostgreSQL does not know before it looks."""
+    while not source.alias_or_name:
+        source = source.this
+    row, zero = exp.column(source.alias_or_name), exp.Literal.number(0)
+    return exp.Case(ifs=[exp.If(this=row.is_(exp.Null()), true=zero)], default=zero.copy())
 
 
 def literal(value: object) -> exp.Expr:
@@ -395,6 +426,7 @@ REWRITES: Mapping[type[exp.Expr], Callable[[_Rewriter, Any], Any]] = {
     exp.Literal: _Rewriter.number,
     exp.Table: _Rewriter.table,
     exp.Subquery: _Rewriter.subquery,
+    exp.Join: _Rewriter.join,
     exp.Cast: _Rewriter.cast,
     exp.Div: _Rewriter.quotient,
     exp.Mod: _Rewriter.remainder,

@@ -14,7 +14,7 @@ from registry_metadata.columns import Column
 from service.query.call import Call
 from service.query.parse import fault
 from service.query.units import product, quotient
-from service.query.value import Value, described, number, plain
+from service.query.value import Value, described, naming, number, plain
 
 Make = Callable[[Call], Value]
 WIDEST = 256  # components of a column whose aggregates are computed one by one: more are too much to plan
@@ -142,10 +142,15 @@ def unread(call: Call) -> Value:
 
 
 def mapped(array: Value, variable: str, body: Value) -> Value:
-    """The expression for each element; `variable` is the engine's name of `x`."""
-    sql = f"list_transform({doubles(array)}, lambda {variable}: CAST({body.sql} AS DOUBLE))"
-    if array.field is not None:  # a missing array has no elements, and on PostgreSQL would be an empty one
-        sql = f"CASE WHEN {array.sql} IS NOT NULL THEN {sql} END"
+    """The expression for each element, NULL for a missing array; `variable` is the engine's name of `x`."""
+    change = f"lambda {variable}: CAST({body.sql} AS DOUBLE)"
+    if array.field is not None:
+        sql = f"CASE WHEN {array.sql} IS NOT NULL THEN list_transform({doubles(array)}, {change}) END"
+    else:
+        whole = f"{variable}s"
+        sql = naming(
+            doubles(array), whole, f"CASE WHEN {whole} IS NOT NULL THEN list_transform({whole}, {change}) END"
+        )
     column = described("double", arraysize=array.column.arraysize, unit=body.column.unit)
     return Value(sql, column)
 

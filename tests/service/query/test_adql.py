@@ -110,6 +110,16 @@ def test_a06_operators_and_none_but_them(archive: OpenRelease) -> None:
 INNER = [(a, b) for k, a in LEFT for other, b in RIGHT if k is not None and k == other]
 LEFT_ALONE = [(a, None) for k, a in LEFT if k not in {2, 3}]
 RIGHT_ALONE = [(None, b) for k, b in RIGHT if k not in {2, 3}]
+BELOW = [(a, b) for k, a in LEFT for other, b in RIGHT if k is not None and other is not None and k < other]
+EVERY = [(a, b) for _, a in LEFT for _, b in RIGHT]
+
+
+def full(pairs: list[Any]) -> list[Any]:
+    """What a FULL JOIN makes of the pairs that meet its condition."""
+    left = [(a, None) for _, a in LEFT if a not in {a for a, _ in pairs}]
+    return [*pairs, *left, *((None, b) for _, b in RIGHT if b not in {b for _, b in pairs})]
+
+
 JOINS = {
     "TAP_UPLOAD.l, TAP_UPLOAD.r WHERE l.k = r.k": INNER,
     "TAP_UPLOAD.l JOIN TAP_UPLOAD.r ON l.k = r.k": INNER,
@@ -120,6 +130,12 @@ JOINS = {
     "TAP_UPLOAD.l RIGHT OUTER JOIN TAP_UPLOAD.r USING (k)": INNER + RIGHT_ALONE,
     "TAP_UPLOAD.l FULL JOIN TAP_UPLOAD.r ON l.k = r.k": INNER + LEFT_ALONE + RIGHT_ALONE,
     "TAP_UPLOAD.l NATURAL FULL OUTER JOIN TAP_UPLOAD.r": INNER + LEFT_ALONE + RIGHT_ALONE,
+    "TAP_UPLOAD.l FULL JOIN TAP_UPLOAD.r ON l.k < r.k": full(BELOW),
+    "TAP_UPLOAD.l FULL JOIN TAP_UPLOAD.r ON l.k = r.k AND l.k <> r.k": full([]),
+    "TAP_UPLOAD.l FULL JOIN TAP_UPLOAD.r ON l.k = r.k OR l.k < r.k": full(INNER + BELOW),
+    "TAP_UPLOAD.l FULL JOIN (SELECT k AS o, b FROM TAP_UPLOAD.r) AS q ON 1 = 1": full(EVERY),
+    "(TAP_UPLOAD.l JOIN TAP_UPLOAD.n ON n.x = 1) FULL JOIN TAP_UPLOAD.r ON l.k < r.k": full(BELOW),
+    "TAP_UPLOAD.l FULL JOIN (TAP_UPLOAD.r JOIN TAP_UPLOAD.n ON n.x = 1) ON l.k < r.k": full(BELOW),
     "(TAP_UPLOAD.l JOIN TAP_UPLOAD.r ON l.k = r.k)": INNER,
     "TAP_UPLOAD.l JOIN (SELECT k AS other, b FROM TAP_UPLOAD.r WHERE b < 31) AS q ON l.k = q.other": [
         pair for pair in INNER if pair[1] < 31

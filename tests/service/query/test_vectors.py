@@ -127,6 +127,23 @@ def test_a49_missing_arrays_are_null_and_left_out_of_aggregates(archive: OpenRel
     assert math.isnan(mean[2])
 
 
+def test_a49_arr_map_of_a_missing_array_is_null_however_it_was_computed(archive: OpenRelease) -> None:
+    """An array without elements has none after it, too."""
+    table = arrays({"n": [[1], [2], [3]], "a": [[1, 2], None, []], "b": [[3, 4], [5], []]})
+    computed = ("a", "a + b", "2 * a", "a / 2", "-a", "a[1:2]", "COALESCE(a, NULL)", "arr_map(x + 1, a * b)")
+    for array in computed:
+        query = f"SELECT arr_map(x - x, {array}), arr_sum(arr_map(x * arr_sum(arr_map(x, a + b)), {array}))"
+        found = ask(archive, f"{query} FROM TAP_UPLOAD.t ORDER BY n[1]", uploads={"t": table}).rows
+        assert found[0][0] == [0, 0], array
+        assert found[0][1] is not None, array
+        assert found[1] == (None, None), array
+    kept = "SELECT arr_map(x, 2 * a) AS r FROM TAP_UPLOAD.t ORDER BY n[1]"
+    assert ask(archive, kept, uploads={"t": table}).column("r") == [[2, 4], None, []]
+    of_all = "SELECT arr_map(x / 2, SUM(a)) AS r FROM TAP_UPLOAD.t"
+    assert ask(archive, f"{of_all} WHERE n[1] = 1", uploads={"t": table}).rows == [([0.5, 1],)]
+    assert ask(archive, f"{of_all} WHERE a IS NULL", uploads={"t": table}).rows == [(None,)]
+
+
 def test_a49_missing_elements_are_left_out_of_aggregates(archive: OpenRelease) -> None:
     """AVG(a)[i] is AVG(a[i]), so that a mean spectrum has every pixel that any spectrum has; NaN is no gap."""
     table = arrays({"a": [[1, None, 4, 1], [3, 5, None, math.nan], [None, None, None, 2]]})
@@ -138,6 +155,27 @@ def test_a49_missing_elements_are_left_out_of_aggregates(archive: OpenRelease) -
     wanted = [[4, 5, 4, math.nan], [2, 5, 4, math.nan], [1, 5, 4, 1], [3, 5, 4, math.nan], [2, 1, 1, 3]]
     np.testing.assert_array_equal(row, wanted)
     np.testing.assert_array_equal(np.array(found.rows[0][5:], float).reshape(5, 4), wanted)
+
+
+@pytest.mark.parametrize(
+    ("stored", "wanted"),
+    [
+        ([[1, 2], []], ([math.nan, math.nan], [math.nan, math.nan], [1, 2], [1, 2], [1, 1])),
+        ([[], [1, 2]], ([math.nan, math.nan], [math.nan, math.nan], [1, 2], [1, 2], [1, 1])),
+        ([[1, None], [2]], ([3, math.nan], [1.5, math.nan], [1, None], [2, None], [2, 0])),
+        ([[], None], ([], [], [], [], [])),
+        ([None], (None, None, None, None, None)),
+    ],
+)
+def test_a49_aggregates_of_arrays_that_are_too_short(
+    archive: OpenRelease, stored: Any, wanted: tuple[Any, ...]
+) -> None:
+    """An array without elements is one that is too short for each of them; the order of rows changes nothing."""
+    query = "SELECT SUM(a) AS s, AVG(a) AS v, MIN(a) AS l, MAX(a) AS h, COUNT(a) AS c FROM TAP_UPLOAD.t"
+    (found,) = ask(archive, query, uploads={"t": arrays({"a": stored})}).rows
+    for one, other in zip(found, wanted, strict=True):
+        assert (one is None) == (other is None)
+        np.testing.assert_array_equal(np.array(one, float), np.array(other, float))
 
 
 def test_a49_aggregates_of_groups_and_in_conditions(archive: OpenRelease) -> None:

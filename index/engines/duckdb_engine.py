@@ -6,7 +6,7 @@ import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 
 import duckdb
@@ -32,6 +32,8 @@ BATCH_ROWS = 8_192  # more keep the first row waiting
 ARRAY_ROWS = 1_024  # where cells are arrays, which may be spectra
 FEW_ROWS = 500  # so many are quicker as Python values than as Arrow
 FEW_VALUES = 100  # in a column of a table: quicker as a parameter than as a registered table
+KNOWN_STATEMENTS = 256  # whose parsed form is kept, which spares a third of a short question
+LONGEST_KNOWN = 4_000  # characters; of a longer one parsing is the least
 SCALARS = {pa.int64(): "BIGINT", pa.float64(): "DOUBLE", pa.string(): "VARCHAR"}
 warnings.filterwarnings("ignore", "Arrow output on a DB-API result")  # which copies: `short` keeps it small
 
@@ -46,6 +48,7 @@ class DuckDBEngine(Engine):
         own = Path(self._spill.name) / "own.duckdb"
         copy_functions(catalogue.parent, own)
         self._database = duckdb.connect(str(own), config=_settings(limits, self._spill.name))
+        self._known = lru_cache(KNOWN_STATEMENTS)(self._read)
         try:
             self._attach(catalogue)
         except duckdb.Error as error:
@@ -65,7 +68,7 @@ class DuckDBEngine(Engine):
         """A stream of record batches; `tables` exist on this statement's cursor alone."""
         with self._cursor(tables or {}, timeout) as (cursor, expired):
             with _told(expired, timeout):
-                answer = cursor.sql(sql, params=list(params))
+                answer = cursor.sql(self._parsed(sql), params=list(params))
                 reader = answer.to_arrow_reader(_batch_rows(answer.types))
             yield stream(reader, partial(_told, expired, timeout))
 
@@ -97,7 +100,15 @@ class DuckDBEngine(Engine):
         """A cursor with the statement's answer."""
         sql, values, others = _inlined(sql, params, tables or {})
         with self._cursor(others, timeout) as (cursor, expired), _told(expired, timeout):
-            yield cursor.execute(sql, values)
+            yield cursor.execute(self._parsed(sql), values)
+
+    def _parsed(self, sql: str) -> duckdb.Statement:
+        """One statement; those of the same text, whatever their parameters, are parsed once."""
+        return self._known(sql) if len(sql) <= LONGEST_KNOWN else self._read(sql)
+
+    def _read(self, sql: str) -> duckdb.Statement:
+        (statement,) = self._database.extract_statements(sql)
+        return statement
 
     @contextmanager
     def _cursor(

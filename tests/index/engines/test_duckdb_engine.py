@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pyarrow as pa
@@ -47,6 +48,17 @@ def test_an_upload_is_not_seen_by_another_statement(synthetic_release: OpenRelea
         with pytest.raises(EngineError, match="mine"), synthetic_release.engine.run(sql):
             pass
         assert reader.read_all().num_rows == 1
+
+
+def test_a_statement_that_is_known_takes_the_values_of_each_request(synthetic_release: OpenRelease) -> None:
+    engine = synthetic_release.engine
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(lambda n: engine.rows("SELECT $1 + u.a FROM u", *of_request(n)), range(200)))
+    assert found == [[(3 * n,)] for n in range(200)]
+
+
+def of_request(number: int) -> tuple[list[int], dict[str, pa.Table]]:
+    return [number], {"u": pa.table({"a": [2 * number]})}
 
 
 @pytest.mark.parametrize("n_rows", [0, 1, FEW_ROWS - 1, FEW_ROWS, FEW_ROWS + 1, 3 * FEW_ROWS])

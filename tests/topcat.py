@@ -160,6 +160,15 @@ class Windows:
                     return True
         return False
 
+    def select(self, title: str, words: str) -> bool:
+        """The first row of a table that has a cell with these words."""
+        for part in self._parts(self._named(title)):
+            if hasattr(part, "getColumnCount") and words in texts(part):
+                row = texts(part).index(words) // part.getColumnCount()
+                self._now(partial(part.setRowSelectionInterval, row, row))
+                return True
+        return False
+
     def fill(self, title: str, label: str, words: str) -> bool:
         """The field behind this label."""
         parts = self._parts(self._named(title))

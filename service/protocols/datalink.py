@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,6 +27,7 @@ from service.protocols import derived
 from service.protocols.dali import Interval, MediaType, Params, request_params
 from service.protocols.derived import covers
 from service.protocols.descriptors import (
+    ALIKE,
     DATALINK,
     DATALINK_TYPE,
     SODA,
@@ -102,6 +103,8 @@ def find_links(release: OpenRelease, ids: Sequence[str], base_url: str, uri: str
     known = dict(zip(held, described(release, held), strict=True))
     links: list[Link] = []
     services: list[ServiceDescriptor] = []
+    shared = shared_services(release, base_url)
+    about = {one.id: one.description for one in shared}
     for number, (did, row) in enumerate(zip(ids, rows, strict=False), 1):
         if row is None:
             links.append(unknown(did))
@@ -113,10 +116,10 @@ def find_links(release: OpenRelease, ids: Sequence[str], base_url: str, uri: str
             services.append(cutout_service(facts, (low, high), base_url, f"cutout_{number}"))
             links += spectrum_links(facts, did, base_url, services[-1].id)
             if any(covers(model, (low, high)) for model in derived.decoding(release).values()):
-                links += derived_links(did, facts.publisher_did, base_url)
-        links += similar_links(did, facts.publisher_did, base_url, uri)
+                links += derived_links(did, facts.publisher_did, base_url, about)
+        links += similar_links(did, facts.publisher_did, base_url, uri, about["similar"])
     named = {link.service_def for link in links} | ({JOBS} if services else set())
-    services += [one for one in shared_services(release, base_url) if one.id in named]
+    services += [one for one in shared if one.id in named]
     return Links(tuple(links), tuple(services), cut=len(ids) > MAX_IDS)
 
 
@@ -181,13 +184,12 @@ def spectrum_links(facts: Facts, did: str, base_url: str, cutout: str) -> Iterat
     )
 
 
-def derived_links(did: str, known: str, base_url: str) -> Iterator[Link]:
-    """What a model makes of the spectrum: as a file, and as services with their parameters."""
-    words = "The spectrum as a model sees it, and what it does not see"
+def derived_links(did: str, known: str, base_url: str, about: Mapping[str, str]) -> Iterator[Link]:
+    """What a model makes of the spectrum: as a file, and as services in the words of their descriptors."""
     for kind, text, url, service in (
-        ("reconstruction", words, derived.reconstruction_url(base_url, known), None),
-        ("reconstruct", f"{words}: model and format as you like", None, "reconstruction"),
-        ("traversal", "How the spectrum would change along a latent or label of a model", None, "traversal"),
+        ("reconstruction", derived.SEEN, derived.reconstruction_url(base_url, known), None),
+        ("reconstruct", about["reconstruction"], None, "reconstruction"),
+        ("traversal", about["traversal"], None, "traversal"),
     ):
         yield Link(
             did,
@@ -201,12 +203,11 @@ def derived_links(did: str, known: str, base_url: str) -> Iterator[Link]:
         )
 
 
-def similar_links(did: str, known: str, base_url: str, uri: str) -> Iterator[Link]:
+def similar_links(did: str, known: str, base_url: str, uri: str, about: str) -> Iterator[Link]:
     """Likeness as a service for those that call services, as a page for those that open links (L22)."""
-    words = "Spectra of this archive that are physically most alike, nearest first"
-    yield Link(did, uri, words, VOTABLE, service_def="similar", local_semantics="similar_to")
+    yield Link(did, uri, about, VOTABLE, service_def="similar", local_semantics="similar_to")
     page = f"{base_url}/?id={quoted(known)}"
-    yield Link(did, uri, f"{words}: a page", "text/html", page, local_semantics="similar_to_page")
+    yield Link(did, uri, f"{ALIKE}: a page", "text/html", page, local_semantics="similar_to_page")
 
 
 PRODUCT_TYPES = {".vot": VOTABLE, ".fits": FITS, ".csv": CSV}

@@ -35,6 +35,7 @@ PNG = "image/png"
 FARTHEST = 5.0  # spreads from the start
 USUAL = (-2.0, 2.0)
 STEPS, MAX_STEPS = 5, 25
+SEEN = "The spectrum as a model sees it, and what it does not see"
 RECONSTRUCTION, TRAVERSAL = "/derived/reconstruction", "/derived/traversal"
 
 
@@ -164,12 +165,17 @@ def reconstruction_url(base_url: str, did: str) -> str:
 
 
 def services(base_url: str, ref: str, release: OpenRelease) -> tuple[ServiceDescriptor, ...]:
-    """How both are called for the identifiers in the column `ref`."""
+    """How both are called for the identifiers in the column `ref`.
+
+    Descriptions tell what the fields take: TOPCAT 4.8 shows the names of parameters and nothing else of them.
+    """
+    models = decoding(release)
+    labels = dict.fromkeys(one.label for model in models.values() for one in walked(model) if one.label)
     return (
         ServiceDescriptor(
             id="reconstruction",
             name="Reconstruction",
-            description="The spectrum as a model sees it, and what it does not see",
+            description=f"{SEEN}; MODEL: {', '.join(models)}",
             access_url=f"{base_url}{RECONSTRUCTION}",
             content_type=VOTABLE,
             params=(identifier(ref), *reconstruction_params(release)),
@@ -177,7 +183,9 @@ def services(base_url: str, ref: str, release: OpenRelease) -> tuple[ServiceDesc
         ServiceDescriptor(
             id="traversal",
             name="Latent traversal",
-            description="How the spectrum would change along a latent or label of a model",
+            description="How the spectrum would change along a latent; "
+            f"LATENT: {', '.join(labels)} or another of doppel.latents; "
+            f"SIGMA: from and to, as in {USUAL[0]:g} {USUAL[1]:g}; STEPS: how many spectra",
             access_url=f"{base_url}{TRAVERSAL}",
             content_type=VOTABLE,
             params=(identifier(ref), *traversal_params(release)),

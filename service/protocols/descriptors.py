@@ -17,6 +17,7 @@ SODA = "ivo://ivoa.net/std/SODA#sync-1.0"
 SODA_ASYNC = "ivo://ivoa.net/std/SODA#async-1.0"
 SODA_ID = "meta.ref.url;meta.curation"  # UCD of its parameter ID (SODA 1.0, 3.5)
 DATALINK_TYPE = "application/x-votable+xml;content=datalink"
+ALIKE = "Spectra of this archive that are physically most alike, nearest first"
 MAX_NEIGHBOURS = 1000
 DEFAULT_NEIGHBOURS = 20
 
@@ -90,7 +91,7 @@ def similar(base_url: str, ref: str, release: OpenRelease, id_: str = "similar")
     return ServiceDescriptor(
         id=id_,
         name=id_.replace("similar", "Similar spectra").replace("_", " "),
-        description="Spectra that are physically most alike, nearest first, with their distance",
+        description=f"{ALIKE}; TOP: how many; SPACE: {', '.join(presets(release))}",
         access_url=f"{base_url}/similar_to",
         content_type=VOTABLE,
         params=(identifier(ref), *similar_params(release)),
@@ -124,11 +125,18 @@ def similar_params(release: OpenRelease) -> tuple[InputParam, ...]:
     )
 
 
+def presets(release: OpenRelease) -> tuple[str, ...]:
+    """Those of the default model."""
+    return next((tuple(model.recipe.presets) for model in release.models.values()), ())
+
+
 def spaces(release: OpenRelease) -> tuple[str, ...]:
     """Presets of the default model, then every `model:preset`."""
     models = list(release.models.values())
-    first = tuple(models[0].recipe.presets) if models else ()
-    return (*first, *(f"{model.name}:{preset}" for model in models for preset in model.recipe.presets))
+    return (
+        *presets(release),
+        *(f"{model.name}:{preset}" for model in models for preset in model.recipe.presets),
+    )
 
 
 def soda_params(

@@ -15,6 +15,7 @@ from tests.samp import Program, doppel_samp, until
 from tests.topcat import ACTIONS, CONTROL, INVOKE, TAP, Topcat, running
 
 TABLE = "table.load.votable"
+PLOT = "Plane Plot (Downloaded)"
 
 
 @pytest.fixture(scope="module")
@@ -109,29 +110,72 @@ def test_l35_topcat_invokes_the_similar_service_through_its_activation_window(
     assert any("OK" in text for text in topcat.wait("texts", actions))
 
 
-def test_topcat_shows_the_links_of_a_row(live: str, topcat: Topcat, script: Program) -> None:
-    send(script, topcat, ssa(live, MAXREC="2"), "ssa with links")
-    actions = act(topcat, "View Datalink Table")
-    topcat.wait("click", actions, INVOKE)
-    until(lambda: any("View Datalink" in title for title in topcat.do("titles")), "window of links")
-    shown = topcat.wait("texts", "View Datalink Table")
-    assert {"#this", "#preview", "#cutout"} <= set(shown)
+@pytest.fixture(scope="module")
+def links(live: str, topcat: Topcat, script: Program) -> str:
+    """The window with the links of a star's row."""
+    send(script, topcat, ssa(live, MAXREC="2", SPACE="optical:physics", TEFF_PRED="4000/9000"), "with links")
+    topcat.wait("click", act(topcat, "View Datalink Table"), INVOKE)
+    window = topcat.window("Activation - View Datalink Table")
+    until(lambda: window in topcat.do("titles"), "window of links")
+    return window
 
 
-@pytest.mark.parametrize(("action", "kind"), [("Send row index", "tap"), ("Send Spectrum", "ssa")])
+def test_topcat_shows_the_links_of_a_row(topcat: Topcat, links: str) -> None:
+    assert {"#this", "#preview", "#cutout"} <= set(topcat.wait("texts", links))
+
+
+def invoke(topcat: Topcat, links: str, kind: str, action: str, **fields: str) -> None:
+    """Chooses a row by its `local_semantics`, fills in TOPCAT's form of its service and calls it."""
+    topcat.wait("select", links, kind)
+    topcat.wait("choose", links, action, "Report URL")
+    for name, value in fields.items():
+        topcat.wait("fill", links, name, value)
+    topcat.wait("click", links, "Invoke")
+
+
+@pytest.mark.parametrize(
+    ("kind", "hint", "fields"),
+    [
+        ("reconstruct", "MODEL: optical, halpha", {"MODEL": "optical"}),
+        ("traversal", "LATENT: teff", {"LATENT": "teff", "SIGMA": "-1 1", "STEPS": "3"}),
+    ],
+)
+def test_topcat_calls_and_plots_what_a_model_makes_of_a_spectrum(
+    topcat: Topcat, links: str, kind: str, hint: str, fields: dict[str, str]
+) -> None:
+    before = len(topcat.tables())
+    invoke(topcat, links, kind, "Load Table", **fields)
+    assert any(hint in text for text in topcat.wait("texts", links))
+    until(lambda: len(topcat.tables()) > before, f"table of {kind} in TOPCAT")
+    assert topcat.rows() == 1024  # pixels of the model
+    invoke(topcat, links, kind, "Plot Table", **fields)
+    until(lambda: PLOT in topcat.do("titles"), "plot in TOPCAT")
+    drawn = topcat.wait("texts", PLOT)
+    assert [drawn[drawn.index(word) - 1] for word in ("Y:  ", "X ↔ Y")] == ["wavelength", "flux"]
+    topcat.wait("click", PLOT, "Close")
+
+
+@pytest.mark.parametrize(
+    ("action", "kind"),
+    [("Send row index", "tap"), ("Send Spectrum", "ssa"), ("Send Sky Coordinates", "ssa")],
+)
 def test_m02_a_row_that_topcat_sends_comes_back_as_its_neighbours(
     live: str, topcat: Topcat, script: Program, tmp_path: Path, action: str, kind: str
 ) -> None:
     query = "SELECT TOP 3 ssa_pubdid FROM doppel.optical ORDER BY ssa_pubdid"
-    url = {"ssa": ssa(live, MAXREC="3", TEFF_PRED="4000/9000"), "tap": tap(live, query)}[kind]
+    rows = ssa(live, MAXREC="3", TEFF_PRED="4000/9000", RUNID=action)  # TOPCAT takes no table twice
+    url = {"ssa": rows, "tap": tap(live, query)}[kind]
     with doppel_samp(live, topcat.lockfile, tmp_path / "log", "-k", "5"):
         script.find("Doppel")
-        send(script, topcat, url, f"{kind} to point at")
+        send(script, topcat, url, f"{action} of {kind}")
         before = len(topcat.tables())
         topcat.send(action)
         until(lambda: len(topcat.tables()) > before, "answer to a row that was sent")
-        did = str(read(url)[0][{"ssa": "ssa_pubDID", "tap": "ssa_pubdid"}[kind]])
-        assert f"Likes of {did.rpartition('?')[2]}" in topcat.tables()
+        row = read(url)[0]
+        there = {str(row[{"ssa": "ssa_pubDID", "tap": "ssa_pubdid"}[kind]])}
+        if action == "Send Sky Coordinates":  # one of the spectra of this star
+            there = set(read(ssa(live, POS=f"{row['ra']},{row['dec']}", SIZE="0.001"))["ssa_pubDID"])
+        assert {f"Likes of {did.rpartition('?')[2]}" for did in there} & set(topcat.tables())
         assert topcat.rows() == 5
 
 

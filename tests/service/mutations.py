@@ -143,16 +143,20 @@ def paths(
         )
 
 
+def damaged(draw: random.Random, content: bytes) -> bytes:
+    """A file with some bytes changed, now and then cut short."""
+    body = bytearray(content)
+    for _ in range(draw.choice((0, 1, 2, 20))):
+        body[draw.randrange(len(body))] = draw.randrange(256)
+    return bytes(body[: draw.randrange(len(body))] if draw.random() < 0.3 else body)
+
+
 def bodies(
     path: str, files: Sequence[bytes], params: Sequence[str], count: int, seed: int
 ) -> Iterator[Asked]:
-    """Files with bytes changed, cut, doubled or from elsewhere, and parameters that do not fit them."""
+    """Damaged files, and parameters that do not fit them."""
     draw = random.Random(f"{path} {seed}")
     for _ in range(count):
-        body = bytearray(draw.choice(files))
-        for _ in range(draw.choice((0, 1, 2, 20))):
-            body[draw.randrange(len(body))] = draw.randrange(256)
-        if draw.random() < 0.3:
-            body = body[: draw.randrange(len(body))]
+        body = damaged(draw, draw.choice(files))
         pairs = [(draw.choice(params), draw.choice(HOSTILE)) for _ in range(draw.choice((0, 0, 1, 2)))]
-        yield Asked("POST", path, encoded(draw, pairs), bytes(body), "application/octet-stream")
+        yield Asked("POST", path, encoded(draw, pairs), body, "application/octet-stream")

@@ -5,21 +5,19 @@ A tenth of the campaign, always the same, in every run; `--full` for all of it.
 
 from __future__ import annotations
 
-import asyncio
 import json
-import time
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote_to_bytes
+from urllib.parse import parse_qsl
 
 import numpy as np
 import pytest
-from starlette.types import ASGIApp, Message
+from starlette.types import ASGIApp
 
 from encoder.spectrum import Facts, RefusedSpectrum, Spectrum
 from index.release import OpenRelease, ReleaseHolder
@@ -33,11 +31,10 @@ from service.protocols.oai import Selection
 from service.state import Job, State
 from service.workers import Stop
 from tests.service import mutations
+from tests.service.campaign import meets_no_bug
 from tests.service.mutations import Asked
 
 COUNT = 10_000
-SECONDS = 20.0  # of one request; a slow machine is no bug
-BUGS = (b"Traceback", b"Internal error", b'File "')
 
 
 class HerePlainly:
@@ -59,67 +56,12 @@ class HerePlainly:
 def app(config: Config, holder: ReleaseHolder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ASGIApp]:
     """The application, asked without a network."""
     state = State("", Path(tmp_path_factory.mktemp("mutations")))
-    served = replace(
-        config,
-        service=replace(config.service, base_url="http://archive.example"),
-        limits=replace(config.limits, jobs_per_client=COUNT),
-    )
+    served = replace(config, service=replace(config.service, base_url="http://archive.example"))
     made = create_app(served, holder, state)
     made.state.parsers.close()
     made.state.parsers = HerePlainly()
     yield made
     state.close()
-
-
-async def ask(app: ASGIApp, asked: Asked) -> tuple[int, bytes]:
-    """Status and the body's first and last part."""
-    start: dict[str, Any] = {}
-    body: list[bytes] = []
-    sent = False
-
-    async def receive() -> Message:
-        nonlocal sent
-        if sent:
-            await asyncio.sleep(3600)
-        sent = True
-        return {"type": "http.request", "body": asked.body, "more_body": False}
-
-    async def send(message: Message) -> None:
-        start.update(message) if message["type"] == "http.response.start" else body.append(
-            message.get("body", b"")
-        )
-
-    path = unquote_to_bytes(asked.path.encode(errors="replace")).decode(errors="replace")
-    headers = [(b"host", b"archive.example"), (b"content-length", str(len(asked.body)).encode())]
-    if asked.content_type:
-        headers.append((b"content-type", asked.content_type.encode()))
-    scope = {
-        "type": "http", "asgi": {"version": "3.0"}, "http_version": "1.1", "method": asked.method,
-        "path": path, "raw_path": asked.path.encode(errors="replace"), "query_string": asked.query,
-        "headers": headers, "client": ("192.0.2.1", 5000), "server": ("archive.example", 80), "root_path": "",
-        "state": {}, "scheme": "http",
-    }  # fmt: skip
-    await app(scope, receive, send)
-    whole = b"".join(body)
-    return int(start["status"]), whole[:20_000] + whole[-5_000:]
-
-
-async def campaign(app: ASGIApp, requests: Iterable[Asked]) -> tuple[Counter[int], list[str]]:
-    """How often each status came, and what was wrong with which request."""
-    counts: Counter[int] = Counter()
-    wrong: list[str] = []
-    for asked in requests:
-        began = time.monotonic()
-        try:
-            status, text = await asyncio.wait_for(ask(app, asked), SECONDS)
-        except Exception as bug:
-            wrong.append(f"{asked}: {bug!r}")
-            counts[500] += 1
-            continue
-        counts[status] += 1
-        if status >= 500 or any(word in text for word in BUGS):
-            wrong.append(f"{asked}: HTTP {status} {text[:300]!r} after {time.monotonic() - began:.1f} s")
-    return counts, wrong
 
 
 CONSTRAINTS = (
@@ -222,21 +164,17 @@ ENDPOINTS = (*NAMES, "/spectra/")
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS)
 def test_mutated_requests_meet_no_bug(
-    app: ASGIApp, release: OpenRelease, endpoint: str, request: pytest.FixtureRequest, record_property: Any
+    app: ASGIApp, release: OpenRelease, endpoint: str, pytestconfig: pytest.Config
 ) -> None:
-    count = COUNT // (1 if request.config.getoption("--full") else 10 * COSTLY.get(endpoint, 1))
-    counts, wrong = asyncio.run(campaign(app, asked(endpoint, release, count, seed=1)))
-    record_property("statuses", dict(counts))
-    print(endpoint, dict(counts))
-    assert not wrong, "\n".join(wrong[:20])
-    assert sum(counts.values()) == count
+    count = COUNT // (1 if pytestconfig.getoption("--full") else 10 * COSTLY.get(endpoint, 1))
+    meets_no_bug(app, asked(endpoint, release, count, seed=1), count)
 
 
 def test_jobs_of_mutated_requests_end_with_results_or_a_fault(
-    app: Any, release: OpenRelease, request: pytest.FixtureRequest, tmp_path: Path
+    app: Any, release: OpenRelease, pytestconfig: pytest.Config, tmp_path: Path
 ) -> None:
     """The same requests as jobs: whatever their parameters are, nothing but a fault comes of them."""
-    count = COUNT // (1 if request.config.getoption("--full") else 40)
+    count = COUNT // (1 if pytestconfig.getoption("--full") else 40)
     ends: Counter[str] = Counter()
     for one in asked("/soda/async", release, count, seed=1):
         pairs = parse_qsl((one.query or one.body).decode(errors="replace"), errors="replace")

@@ -170,8 +170,9 @@ class Workers:
         finally:
             del self.running[job.id]
             if self.closing.is_set() and outcome["phase"] == "ERROR":
-                outcome = {"phase": "QUEUED"}
-            self._finish(job.id, outcome)
+                self._finish(job.id, {"phase": "QUEUED", "started": None, "attempts": job.attempts - 1})
+            else:
+                self._finish(job.id, {**outcome, "ended": time.time()})
 
     def _results(self, job: Job, stop: Stop) -> list[ResultFile]:
         """Writes the results one after the other; each is told of when all of it is there."""
@@ -191,7 +192,7 @@ class Workers:
                 session,
                 update(Job)
                 .where(Job.id == id_, Job.phase == "EXECUTING", Job.worker == self.name)
-                .values(ended=time.time(), lease=None, worker=None, **outcome),
+                .values(lease=None, worker=None, **outcome),
             )
             known = session.get(Job, id_) is not None
         if not kept and not known:

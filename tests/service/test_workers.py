@@ -180,9 +180,10 @@ def test_a_service_ends_while_all_its_places_are_taken_and_gives_the_jobs_back(
         for path in paths[:4]:
             until(base, path, "EXECUTING")
     with sqlite3.connect(state / "state.sqlite") as database:
-        phases = database.execute("SELECT phase, worker FROM jobs").fetchall()
+        given = "SELECT phase, worker, started, ended, attempts FROM jobs"
+        jobs = database.execute(given).fetchall()
     database.close()
-    assert phases == [("QUEUED", None)] * 6
+    assert jobs == [("QUEUED", None, None, None, 0)] * 6
 
 
 def test_cutouts_are_made_by_every_process(crew: str) -> None:

@@ -50,7 +50,7 @@ def append(plan: BuildPlan, progress: Progress = lambda step, done, total: None)
         clock = Clock()
         with clock("list"):
             entries, changed = _new_entries(plan, release)
-            tables = [read_facts(one, release.known) for one in collections_of(plan, read=False)]
+            tables = [read_facts(one, release) for one in collections_of(plan, read=False)]
         with clock("read"):
             spectra = read(plan, entries, work, progress)
         seen = all_seen(spectra, tables)

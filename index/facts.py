@@ -5,7 +5,7 @@ The rules are those of `encoder.catalogue` for one row; a test holds the two tog
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,7 @@ from index.content import Refusal
 from index.engines.columns import selected
 from index.rows import SEEN_SCHEMA
 
+ROW = "number of the row"
 SCALARS = {**NUMBERS, **LABELS, **{name: name for name in EXTENTS}}
 
 
@@ -28,18 +29,28 @@ def _literal(text: str | None) -> str:
     return "NULL" if text is None else "'" + text.replace("'", "''") + "'"
 
 
-def read_facts(
-    collection: Collection, known: Callable[[pa.ChunkedArray], pa.ChunkedArray] | None = None
-) -> tuple[pa.Table, list[Refusal]]:
+class Held(Protocol):
+    """Spectra that a release has already."""
+
+    def strange_ids(self, collection: str, ids: pa.ChunkedArray) -> NDArray[np.int64]:
+        """Ascending places of those `ids` that no spectrum of the collection has; NULL is nobody's."""
+
+    def known(self, dids: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Which of many publisher DIDs are there: truth values."""
+
+
+def read_facts(collection: Collection, held: Held | None = None) -> tuple[pa.Table, list[Refusal]]:
     """The spectra of a collection that nobody reads (columns of `SEEN_SCHEMA`), and the rows refused.
 
-    Rows are left out whose identifiers are `known`.
+    Rows of spectra that are `held` are left out; the others keep the numbers that they have in the catalogue.
     """
     given = _given(collection)
-    if known is not None:
-        told = selected(f"SELECT publisher_did FROM ({_told(collection, given)})", given=given)  # noqa: S608 (our own words)
-        given = given.filter(pc.invert(known(told["publisher_did"])))
-    checked = selected(_checked(), given=_dated(selected(_told(collection, given), given=given)))
+    if held is not None and "publisher_did" not in given.column_names:  # else the id alone tells nothing
+        given = given.take(pa.array(held.strange_ids(collection.name, given["spectrum_id"])))
+    told = selected(_told(collection, given), given=given)
+    if held is not None:
+        told = told.filter(pc.invert(held.known(told["publisher_did"])))
+    checked = selected(_checked(), given=_dated(told))
     refused = checked.filter(checked["reason"].is_valid())
     names = ("spectrum_id", "path", "reason")
     refusals = [
@@ -47,13 +58,13 @@ def read_facts(
         for spectrum_id, path, reason in zip(*(refused[name].to_pylist() for name in names), strict=True)
     ]
     seen = checked.filter(checked["reason"].is_null()).select(SEEN_SCHEMA.names).cast(SEEN_SCHEMA)
-    if not len(checked) and known is None:
+    if not len(checked) and held is None:
         raise CollectionError(f"collection {collection.name}: no spectrum in {collection.config.path}")
     return seen, refusals
 
 
 def _given(collection: Collection) -> pa.Table:
-    """The catalogue under our names, in its own types."""
+    """The catalogue under our names, in its own types, and the number of every row, from 1 on."""
     path = collection.table()
     renamed = collection.config.columns
     try:
@@ -71,7 +82,7 @@ def _given(collection: Collection) -> pa.Table:
             f"collection {collection.name}: {path.name} has no column spectrum_id; "
             "name the catalogue's columns in [collection.columns]"
         )
-    return pa.table(found)
+    return pa.table({**found, ROW: np.arange(1, len(table) + 1)})
 
 
 def _told(collection: Collection, given: pa.Table) -> str:
@@ -93,7 +104,7 @@ def _told(collection: Collection, given: pa.Table) -> str:
     columns = {field: text(name) for name, field in TEXTS.items()} | {
         f"{field}_text": number(name) for name, field in SCALARS.items()
     }
-    columns["spectrum_id"] = f"coalesce({text('spectrum_id')}, 'row ' || row_number() OVER ())"
+    columns["spectrum_id"] = f"coalesce({text('spectrum_id')}, 'row ' || \"{ROW}\")"
     columns["path"] = f"coalesce({text('file')}, '')"
     columns["collection"] = _literal(collection.name)
     prefix = _literal(collection.publisher_did(""))

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 FILE = "identifiers.arrow"
 SEARCHES = 128  # one hash table of all DIDs costs about as much as a search for each 128th of them
+FEW = 8  # times more DIDs there are: a hash table is made of those asked for
 
 
 def write(path: Path, dids: pa.ChunkedArray) -> NDArray[np.int32]:
@@ -91,7 +92,9 @@ class Identifiers:
         asked = dids.cast(pa.large_string())
         found = pa.chunked_array([pa.repeat(False, len(asked))])
         for part in self._parts:
-            found = pc.or_(found, pc.is_in(asked, part.texts))
+            few = len(asked) * FEW < len(part)
+            texts = part.texts.filter(pc.is_in(part.texts, asked)) if few else part.texts
+            found = pc.or_(found, pc.is_in(asked, texts))
         if not self._removed:
             return found
         gone = [did for did in self.dids_of(sorted(self._removed)).to_pylist() if self.row_of(did) is None]

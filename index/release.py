@@ -25,6 +25,7 @@ from encoder.recipe import Recipe
 from encoder.spectrum import Facts, RefusedSpectrum, Spectrum
 from index import manifest
 from index.content import CATALOGUE, Content, write_files
+from index.engines.columns import in_pieces
 from index.engines.duckdb_engine import DuckDBEngine
 from index.engines.engine import DEFAULT_LIMITS, Engine, EngineLimits
 from index.nearest import Nearest
@@ -355,6 +356,16 @@ class OpenRelease:
     def known(self, dids: pa.ChunkedArray) -> pa.ChunkedArray:
         """Which of many DIDs are here, letter for letter: truth values."""
         return self._identifiers.known(dids)
+
+    def strange_ids(self, collection: str, ids: pa.ChunkedArray) -> NDArray[np.int64]:
+        """Ascending places of those `ids` that no spectrum of a collection has; NULL is nobody's."""
+        sql = (
+            "SELECT place FROM asked ANTI JOIN (SELECT spectrum_id FROM release.internal.facts"
+            " WHERE collection = $1) AS held USING (spectrum_id) ORDER BY place"
+        )
+        asked = pa.table({"spectrum_id": ids.cast(pa.string()), "place": np.arange(len(ids))})
+        found = self.engine.table(sql, [collection], {"asked": in_pieces(asked)})
+        return np.asarray(found["place"], np.int64)
 
     def did_of(self, row: int) -> str:
         return self._identifiers.did_of(row)

@@ -55,13 +55,15 @@ def change_catalogue(path: Path, more: Mapping[str, Rows], removed: ArrayLike) -
     EngineError where it fails, also where a table has other columns than the rows that it shall take.
     """
     with _written(path) as database:
-        database.register("removed", pa.table({ROW_NUMBER: np.asarray(removed, np.int64)}))
+        gone = pa.table({ROW_NUMBER: np.asarray(removed, np.int64)})
+        database.register("removed", gone)
         for name, rows in more.items():
             _require_columns(database, name, rows.schema.names)
             database.register("incoming", rows)
             database.execute(f"INSERT INTO {_name(name)} BY NAME FROM incoming")
             database.unregister("incoming")
-            database.execute(f"DELETE FROM {_name(name)} WHERE {ROW_NUMBER} IN (FROM removed)")  # noqa: S608 (our own names, quoted)
+            if gone.num_rows:  # else every row would be read to find none
+                database.execute(f"DELETE FROM {_name(name)} WHERE {ROW_NUMBER} IN (FROM removed)")  # noqa: S608 (our own names, quoted)
         return {name: _count(database, name) for name in more}
 
 

@@ -130,6 +130,25 @@ def test_files_that_stay_are_shared(archive: Archive) -> None:
     assert not archive.releases.verify(old.name)
 
 
+def test_rows_without_an_identifier_keep_their_numbers(archive: Archive) -> None:
+    every = parquet.read_table(archive.directory / "facts.parquet")
+    ids = every["spectrum_id"].to_pylist()
+    ids[FIRST - 1] = ids[FIRST + 3] = None  # the first of them is a stranger to the release that was built
+    offered = every.set_column(0, "spectrum_id", pa.array(ids))
+    archive.offer(offered.slice(0, FIRST + 1))
+    append(archive.plan)
+    archive.offer(offered)
+    append(archive.plan)
+    with archive.published() as release:
+        named = release.engine.rows(
+            "SELECT object, spectrum_id FROM release.doppel.spectra WHERE spectrum_id LIKE 'row %' ORDER BY 2"
+        )
+    assert named == [
+        (every["object"][number].as_py(), f"row {number + 1}") for number in (FIRST - 1, FIRST + 3)
+    ]
+    assert not append(archive.plan).new
+
+
 def test_nothing_new_makes_no_release(archive: Archive) -> None:
     first = append(archive.plan)
     again = append(archive.plan)

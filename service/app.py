@@ -90,6 +90,7 @@ def create_app(config: Config, holder: ReleaseHolder, state: State) -> Starlette
             ServiceFault: service_fault,
             ServerMissing: server_missing,
             HTTPException: http_fault,
+            404: pages.nothing_here,
             Exception: internal_error,
         },
         lifespan=lifespan,

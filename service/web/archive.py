@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 from sqlglot import exp
 
+from encoder.collection import NO_READER
 from encoder.recipe import GridSpec
 from encoder.spectrum import Spectrum
 from index.release import Model, OpenRelease
@@ -86,7 +87,8 @@ class Archive:
             raise NotFoundFault(f"No spectrum of this archive has the identifier {reference}")
         same = exp.EQ(this=column("ssa_pubdid"), expression=literal(self.release.did_of(row)))
         (found,), _ = self.ask(spectra().where(same), 1)
-        return entry(found, self.base)
+        known = entry(found, self.base)
+        return replace(known, files=()) if self.release.facts_of(row).layout == NO_READER else known
 
     def spectrum(self, did: str) -> Spectrum:
         """Its pixels; RefusedSpectrum or OSError where the file can no longer be read."""
@@ -137,6 +139,16 @@ class Archive:
             rows, _ = self.ask(spectra().limit(exp.Literal.number(EXAMPLES)), EXAMPLES)
         places = np.linspace(0, len(rows) - 1, min(EXAMPLES, len(rows))).astype(int).tolist()
         return [entry(rows[place], self.base) for place in places]
+
+    def holdings(self) -> str:
+        """How many spectra there are, and of which collections, in a sentence."""
+        names = column("ssa_collection")
+        query = exp.select(names).from_(table("doppel", "spectra", SPECTRA)).distinct()
+        query.set("order", exp.Order(expressions=[ascending(names.copy())]))
+        rows, _ = self.ask(query, MAX_HITS)
+        found = [str(row["ssa_collection"]) for row in rows]
+        words = " and ".join(filter(None, (", ".join(found[:-1]), *found[-1:])))
+        return f"{len(self.release)} spectra of {words}."
 
     def latent_map(self, link: Callable[[str], str]) -> Map | None:
         """Two intrinsic coordinates of the first model over all spectra, or of as many as a page can draw."""
@@ -214,6 +226,7 @@ def own(reference: str, spectrum: Spectrum) -> Entry:
         votable="",
         datalink="",
         preview="",
+        files=(),
     )
 
 

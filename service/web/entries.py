@@ -7,13 +7,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode
 
-from service.protocols.products import product_url
+from service.protocols.products import ORIGINAL, product_url
 
 COLUMNS = (
     "ssa_pubdid", "spectrum_id", "ssa_targname", "object_key", "spectral_class", "line_class", "object_class",
     "teff", "logg", "feh", "rv", "ra", "dec", "ssa_collection", "ssa_instrument", "telescope", "ssa_snr",
     "resolving_power", "date_obs",
 )  # fmt: skip
+FILES = {"VOTable": ".vot", "FITS": ".fits", "CSV": ".csv", "original file": ORIGINAL}
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """A word, and what it says or leads to."""
+
+    label: str
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +52,7 @@ class Entry:
     votable: str = ""
     datalink: str = ""
     preview: str = ""
+    files: tuple[Fact, ...] = ()  # addresses of the spectrum in several forms
 
     @property
     def label(self) -> str:
@@ -75,7 +85,12 @@ def entry(row: Mapping[str, object], base: str) -> Entry:
         votable=product_url(base, did, ".vot"),
         datalink=f"{base}/datalink/links?{urlencode({'ID': did})}",
         preview=product_url(base, did, ".png"),
+        files=_files(base, did),
     )
+
+
+def _files(base: str, did: str) -> tuple[Fact, ...]:
+    return tuple(Fact(label, product_url(base, did, suffix)) for label, suffix in FILES.items())
 
 
 def _text(row: Mapping[str, object], name: str) -> str | None:

@@ -14,14 +14,15 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from index.release import OpenRelease
-from service.errors import ServiceFault, UsageFault
+from service.errors import NotFoundFault, ServiceFault, UsageFault
+from service.faults import http_fault
 from service.protocols.dali import Params, request_params
 from service.protocols.encode import keep, kept, sent_spectrum
 from service.web import assets
 from service.web.archive import MAX_HITS, Archive
 from service.web.curves import draw
 from service.web.elsewhere import Question, ways
-from service.web.entries import Entry
+from service.web.entries import Entry, Fact
 from service.web.samp import Offer
 from service.web.search import Around, Identifier, Named, Search, read_search
 from service.web.seen import Seen
@@ -29,6 +30,18 @@ from service.web.seen import Seen
 HEADINGS = {404: "Not found", 400: "This can not be answered", 413: "Too large"}
 DEFAULT_K = 10
 MAX_K = 50
+SERVICES = (
+    ("/tap", "Tables, and likeness in ADQL", "TAP 1.1, ADQL 2.1"),
+    ("/ssa", "Spectra by position, wavelength, time, labels; SIMILAR_TO for their likes", "SSA 1.1"),
+    ("/similar_to", "The spectra most like one of this archive, or like one that is sent", ""),
+    ("/encode", "What the models say of a spectrum that is sent: labels, how unusual, a word for it", ""),
+    ("/scs", "Spectra around a position", "Simple Cone Search 1.03"),
+    ("/datalink/links", "What there is for a spectrum: files, preview, services", "DataLink 1.1"),
+    ("/soda/sync", "Part of a spectrum, normalised, at another resolution; /soda/async as a job", "SODA 1.0"),
+    ("/derived/reconstruction", "A spectrum as a model sees it; /derived/traversal along a latent", ""),
+    ("/moc", "Where on the sky the spectra are", "MOC 2.0"),
+    ("/oai", "What the registry of the Virtual Observatory is told", "OAI-PMH 2.0"),
+)
 EXAMPLE = """SELECT TOP 10 ssa_pubdid, ssa_targname, spectral_class, teff
 FROM doppel.spectra
 WHERE teff BETWEEN 5600 AND 5900"""
@@ -174,6 +187,7 @@ def search_page(archive: Archive, site: Site, ask: Ask, found: Found | None) -> 
         "link": link,
         "examples": archive.examples() if found is None or not found.hits else [],
         "latent_map": archive.latent_map(link) if start else None,
+        "holdings": archive.holdings() if start else "",
     }
     return render("search.html", site, context)
 
@@ -190,6 +204,7 @@ def neighbours_page(archive: Archive, site: Site, ask: Ask) -> str:
         "ask": ask,
         "chosen": chosen,
         "facts": facts(chosen),
+        "files": chosen.files,
         "problem": likes.problem,
         "neighbours": likes.nearest,
         "curves": plot.as_json() if plot.curves else None,
@@ -201,12 +216,6 @@ def neighbours_page(archive: Archive, site: Site, ask: Ask) -> str:
         "link": partial(ask.address, site.path),
     }
     return render("neighbours.html", site, context)
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    label: str
-    text: str
 
 
 def facts(chosen: Entry) -> list[Fact]:
@@ -230,7 +239,7 @@ def facts(chosen: Entry) -> list[Fact]:
 
 def tap_page(archive: Archive, site: Site) -> Page:
     tables = sorted(archive.release.tables.values(), key=lambda table: table.name)
-    return Page(render("tap.html", site, {"tables": tables, "query": EXAMPLE}))
+    return Page(render("tap.html", site, {"tables": tables, "query": EXAMPLE, "services": SERVICES}))
 
 
 def similarity_page(_: Archive, site: Site) -> Page:
@@ -281,6 +290,17 @@ async def _upload(request: Request, params: Params) -> Make:
         return Page(go_to=Ask.of(params).address(site.path, keep(state, sent.told.name, spectrum)))
 
     return kept_page
+
+
+async def nothing_here(request: Request, fault: Exception) -> Response:
+    """A wrong address: a page for browsers (Java accepts HTML too), its protocol's words for others."""
+    if "application/xhtml+xml" not in request.headers.get("Accept", ""):
+        return await http_fault(request, fault)
+
+    def nowhere(_: Archive, __: Site) -> Page:
+        raise NotFoundFault(f"There is nothing at {request.url.path}")
+
+    return await run_in_threadpool(_answer, request, nowhere)
 
 
 async def tap(request: Request) -> Response:

@@ -16,6 +16,7 @@ from index.release import OpenRelease, ReleaseHolder
 from service.app import create_app
 from service.config import Config
 from service.state import State
+from service.web.pages import SERVICES
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,33 @@ def test_the_start_page_offers_spectra_and_a_map(client: TestClient) -> None:
     data = re.search(r'id="map-data">(.*?)</script>', html, re.DOTALL)
     assert data is not None
     assert len(json.loads(data[1])["points"]) > 100
+
+
+def test_the_start_page_tells_what_there_is(client: TestClient, release: OpenRelease) -> None:
+    html = client.get("/").text
+    assert f"{len(release)} spectra of sim_coude, sim_library and sim_survey." in html
+
+
+def test_the_files_of_a_spectrum_are_links_of_its_page(client: TestClient, star: str) -> None:
+    html = client.get("/", params={"id": star, "k": 1}).text
+    facts = re.search(r'<p class="facts">(.*?)</p>', html, re.DOTALL)
+    assert facts is not None
+    links = {words: unescape(href) for href, words in re.findall(r'<a href="([^"]*)">([^<]*)</a>', facts[1])}
+    assert set(links) == {"VOTable", "FITS", "CSV", "original file"}
+    assert all(client.get(link).status_code == 200 for link in links.values())
+
+
+def test_a_wrong_address_is_a_page_in_a_browser_and_a_line_elsewhere(client: TestClient) -> None:
+    browser = client.get("/nowhere", headers={"Accept": "text/html,application/xhtml+xml,*/*;q=0.8"})
+    assert (browser.status_code, 'class="problem"' in browser.text) == (404, True)
+    java = client.get("/nowhere", headers={"Accept": "text/html, image/gif, image/jpeg, *; q=.2, */*; q=.2"})
+    assert (java.status_code, java.text) == (404, "NotFoundFault: There is nothing at /nowhere\n")
+
+
+def test_every_address_that_the_page_of_services_tells_is_there(client: TestClient) -> None:
+    rows = re.findall(r'<th scope="row"><code>(/[\w/]*)</code>', client.get("/tap").text)
+    assert len(rows) == len(SERVICES)
+    assert all(client.get(path).status_code != 404 for path in rows)
 
 
 def test_the_page_of_a_spectrum_shows_what_the_model_sees_of_it(client: TestClient, star: str) -> None:
@@ -179,6 +207,8 @@ def test_l22_the_meaning_of_similar_is_served(client: TestClient) -> None:
     html = client.get("/rdf/similarity").text
     assert 'id="similar"' in html
     assert "similar_to" in html
+    assert "<code>optical:physics</code>" in html
+    assert "<code></code>" not in html
 
 
 def test_t03_the_base_of_tap_is_a_page_for_people(client: TestClient) -> None:

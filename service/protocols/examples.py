@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,8 +15,9 @@ from registry_metadata.tables import flux_name
 from service.formats.votable import attribute, escape
 
 if TYPE_CHECKING:
-    from index.release import OpenRelease
+    from index.release import Model, OpenRelease
 
+LIKES, UNLIKES = 5, 2
 STYLE = "body{font-family:sans-serif;max-width:50em;margin:2em auto}pre{background:#f4f4f4;padding:1em}"
 
 
@@ -90,6 +91,7 @@ def likeness(release: OpenRelease) -> Iterator[Example]:
         "doppel.spectra",
         "similar_to counts its neighbours before any other condition.",
     )
+    yield unlike(release, model)
     other = release.did_of(int(model.vectors.rows[-1])).replace("'", "''")
     yield Example(
         "together",
@@ -99,8 +101,7 @@ def likeness(release: OpenRelease) -> Iterator[Example]:
         f"WHERE u.ssa_pubdid IN ('{did}', '{other}')\n"
         f"GROUP BY s.ssa_pubdid\nORDER BY d",
         f"doppel.{model.name}",
-        "The examples may also be a column of an uploaded table. In vector mathematics their mean is "
-        "AVG(embedding); arr_dot(embedding - v, embedding - v) is the squared distance from a constant v.",
+        "The examples may also be a column of an uploaded table.",
     )
     yield Example(
         "odd",
@@ -118,6 +119,36 @@ def likeness(release: OpenRelease) -> Iterator[Example]:
         "doppel.latents",
         "Every latent with its block and what it tells of the labels.",
     )
+
+
+def unlike(release: OpenRelease, model: Model) -> Example:
+    """Several examples and counter-examples as one question, as `/similar_to` puts it with UNLIKE."""
+    rows = model.vectors.rows.tolist()
+    likes, unlikes = rows[:LIKES], rows[LIKES:][-UNLIKES:]
+    table = f"doppel.{model.name}"
+    mean = f"SELECT AVG(embedding) AS v FROM {table} WHERE ssa_pubdid IN"  # noqa: S608 (to be read)
+    query = (
+        "SELECT TOP 20 s.ssa_pubdid, SQRT(arr_dot(s.embedding - w.v, s.embedding - w.v)) AS d\n"
+        f"FROM {table} AS s,\n"
+        " (SELECT 1.5 * these.v - 0.5 * those.v AS v FROM\n"
+        f"  ({mean}\n   ({quoted(release, likes)})) AS these,\n"
+        f"  ({mean}\n   ({quoted(release, unlikes)})) AS those) AS w\n"
+        f"WHERE s.ssa_pubdid NOT IN\n   ({quoted(release, [*likes, *unlikes])})\nORDER BY d"
+    )
+    return Example(
+        "unlike",
+        f"Like these {len(likes)}, unlike those {len(unlikes)}",
+        query,
+        table,
+        "In vector mathematics: the mean of some, moved away from the mean of others by half of their "
+        "difference. All latents count alike.",
+    )
+
+
+def quoted(release: OpenRelease, rows: Sequence[int]) -> str:
+    """Identifiers as a list of literals."""
+    dids = (release.did_of(row).replace("'", "''") for row in rows)
+    return ",\n    ".join(f"'{did}'" for did in dids)
 
 
 def of_flux(table: str) -> Iterator[Example]:

@@ -67,12 +67,12 @@ class Straight:
         return point if (np.abs(point) < LARGEST).all() else None
 
     def constant(self, parts: Parts, value: Value) -> list[float] | None:
-        """A scalar sub-query, or the column of an upload with one row."""
+        """A scalar sub-query, or the column of an upload or a query with one row that is joined to all."""
         if value.fixed:
             found = self.similarity.run(f"SELECT {value.sql} AS v").column(0).to_pylist()
             return found[0] if found else None
         source = value.field.source if value.field is not None else None
-        if source is None or not source.uploaded or source not in parts.scope.sources:
+        if source is None or source.table is not None or not parts.always_matches(source):
             return None
         sql = f"SELECT {value.sql} AS v FROM {source.sql} AS {source.alias} LIMIT 2"  # noqa: S608 (of ours)
         found = self.similarity.run(sql).column(0).to_pylist()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from index.release import OpenRelease
 from registry_metadata.columns import Column
+from service.protocols.examples import examples
 from service.query.context import Upload
 from tests.service.query.asking import ask, upload
 from tests.service.query.conftest import REFERENCE
@@ -251,6 +252,37 @@ def test_like_these_and_unlike_those_in_one_query(archive: OpenRelease) -> None:
     places = np.argsort(((vectors - origin) ** 2).sum(1))[:6]
     assert found.column("ssa_pubdid") == [names[place] for place in places]
     assert found.infos["plan"].endswith("then the radius")
+
+
+def test_the_example_of_unlike_spectra_takes_the_index(archive: OpenRelease) -> None:
+    """A query in FROM with one row is a point as well; the answer is that of numpy."""
+    held = archive.models["optical"].vectors
+    rows: list[int] = held.rows.tolist()
+    names = [archive.did_of(row) for row in rows]
+    vectors = np.stack([held.vector(row) for row in rows]).astype(float)
+    (example,) = (each for each in examples(archive) if each.id == "unlike")
+    found = ask(archive, example.query)
+    origin = 1.5 * vectors[:5].mean(0) - 0.5 * vectors[-2:].mean(0)
+    far = np.sqrt(((vectors - origin) ** 2).sum(1))
+    places = [place for place in np.argsort(far).tolist() if 5 <= place < len(rows) - 2][:20]
+    assert found.column("ssa_pubdid") == [names[place] for place in places]
+    np.testing.assert_allclose(found.column("d"), far[places], rtol=1e-6)
+    assert found.infos["plan"].endswith("then the radius")
+
+
+@pytest.mark.parametrize("point", ["TAP_UPLOAD.mine", "(SELECT v FROM TAP_UPLOAD.mine)"])
+def test_a_point_that_not_every_row_is_joined_to_is_none_for_the_index(
+    archive: OpenRelease, point: str
+) -> None:
+    """Rows without a partner have no distance, and so come after all that have one."""
+    names, vectors = stored(archive)
+    mine = arrays({"v": [vectors[names.index(REFERENCE)].tolist()]})
+    query = f"SELECT TOP 6 e.ssa_pubdid FROM doppel.optical AS e {{}} JOIN {point} AS u ON e.z00 > 0.5 ORDER BY arr_dot(e.embedding - u.v, e.embedding - u.v)"
+    wanted = [name for name, _ in nearest(archive, 6, lambda vector: vector[0] > 0.5)]
+    for side in ("", "LEFT"):
+        found = ask(archive, query.format(side), uploads={"mine": mine})
+        assert found.column("ssa_pubdid") == wanted
+        assert ("plan" in found.infos) == (not side)
 
 
 def test_mean_distance_to_several_references(archive: OpenRelease) -> None:

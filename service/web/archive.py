@@ -15,6 +15,7 @@ from encoder.recipe import GridSpec
 from encoder.spectrum import Spectrum
 from index.release import Model, OpenRelease
 from service.errors import NotFoundFault, UsageFault
+from service.own_spectrum import Own
 from service.protocols.spectra import (
     NEAR,
     Likeness,
@@ -49,7 +50,7 @@ class Archive:
     release: OpenRelease
     base: str
     references: Uploads
-    uploaded: Callable[[str], Spectrum]
+    uploaded: Callable[[str], Own]
 
     def ask(self, query: exp.Query, rows: int) -> tuple[list[Row], dict[str, str]]:
         """Rows by column name, and the answer's remarks."""
@@ -93,7 +94,7 @@ class Archive:
     def spectrum(self, did: str) -> Spectrum:
         """Its pixels; RefusedSpectrum or OSError where the file can no longer be read."""
         row = None if did.startswith(UPLOAD) else self.release.row_of(did)
-        return self.uploaded(did) if row is None else self.release.spectrum(row)
+        return self.uploaded(did).spectrum if row is None else self.release.spectrum(row)
 
     def likes(self, chosen: Entry, space: str, k: int) -> Likes:
         """The k nearest to a spectrum; a space without a model is that of the first with the spectrum."""
@@ -103,7 +104,8 @@ class Archive:
             query = query.where(exp.NEQ(this=column("ssa_pubdid"), expression=literal(chosen.did)))
             rows, infos = self.ask(nearest_first(query, NEAR, k), k)
         except UsageFault as fault:
-            return Likes(space, self._grid(space), [], str(fault), "")
+            problem = str(fault).removeprefix("in the query: ")  # of which people here see no text
+            return Likes(space, self._grid(space), [], problem, "")
         found = [self._near(row, chosen, likeness) for row in rows if row[NEAR] is not None]
         grid = self._drawn_on(likeness.model)
         return Likes(likeness.space, grid, found, "", caption(infos), likeness.model)
@@ -217,16 +219,17 @@ def caption(infos: Mapping[str, str]) -> str:
     return "; ".join(words) + "." if words else ""
 
 
-def own(reference: str, spectrum: Spectrum) -> Entry:
+def own(reference: str, sent: Own) -> Entry:
     """A spectrum that somebody sent, as a page lists it."""
     nothing: Row = dict.fromkeys(COLUMNS)
-    name = spectrum.facts.object or "Your spectrum"
+    name = sent.spectrum.facts.object or "Your spectrum"
     return replace(
         entry({**nothing, "ssa_pubdid": reference, "spectrum_id": name}, ""),
         votable="",
         datalink="",
         preview="",
         files=(),
+        assumed="; ".join(sent.assumed) or None,
     )
 
 

@@ -53,6 +53,7 @@ class Entry:
     datalink: str = ""
     preview: str = ""
     files: tuple[Fact, ...] = ()  # addresses of the spectrum in several forms
+    assumed: str | None = None  # what nobody said of a spectrum that was sent
 
     @property
     def label(self) -> str:

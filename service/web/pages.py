@@ -16,8 +16,9 @@ from starlette.routing import BaseRoute, Route
 from index.release import OpenRelease
 from service.errors import NotFoundFault, ServiceFault, UsageFault
 from service.faults import http_fault
+from service.own_spectrum import PLAUSIBLE
 from service.protocols.dali import Params, request_params
-from service.protocols.encode import keep, kept, sent_spectrum
+from service.protocols.encode import FRAMES, MEDIA, keep, kept, sent_spectrum
 from service.web import assets
 from service.web.archive import MAX_HITS, Archive
 from service.web.curves import draw
@@ -30,6 +31,12 @@ from service.web.seen import Seen
 HEADINGS = {404: "Not found", 400: "This can not be answered", 413: "Too large"}
 DEFAULT_K = 10
 MAX_K = 50
+TOLD_COLUMNS = {
+    "WAVE": "Column of wavelengths",
+    "FLUX": "of flux",
+    "ERROR": "of errors",
+    "LAYOUT": "Layout of a FITS image",
+}
 SERVICES = (
     ("/tap", "Tables, and likeness in ADQL", "TAP 1.1, ADQL 2.1"),
     ("/ssa", "Spectra by position, wavelength, time, labels; SIMILAR_TO for their likes", "SSA 1.1"),
@@ -188,6 +195,10 @@ def search_page(archive: Archive, site: Site, ask: Ask, found: Found | None) -> 
         "examples": archive.examples() if found is None or not found.hits else [],
         "latent_map": archive.latent_map(link) if start else None,
         "holdings": archive.holdings() if start else "",
+        "units": [unit for unit, *_ in PLAUSIBLE],
+        "media": MEDIA,
+        "frames": FRAMES,
+        "columns": TOLD_COLUMNS,
     }
     return render("search.html", site, context)
 
@@ -233,6 +244,7 @@ def facts(chosen: Entry) -> list[Fact]:
         ("S/N", chosen.snr, "{:.0f}"),
         ("Resolving power", chosen.resolving_power, "{:.0f}"),
         ("Identifier", chosen.did, "{}"),
+        ("Taken for granted", chosen.assumed, "{}"),
     ]
     return [Fact(label, form.format(value)) for label, value, form in known if value is not None]
 
@@ -258,7 +270,7 @@ def _answer(request: Request, make: Make) -> Response:
             release,
             site.path,
             references=state.references,
-            uploaded=lambda token: kept(state.state, token).spectrum,
+            uploaded=lambda token: kept(state.state, token),
         )
         try:
             return make(archive, site).response()

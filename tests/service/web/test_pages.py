@@ -217,6 +217,19 @@ def test_t03_the_base_of_tap_is_a_page_for_people(client: TestClient) -> None:
     assert "/tap/capabilities" in html
 
 
+def test_the_form_says_what_a_file_does_not(client: TestClient) -> None:
+    """Columns of names that nobody knows, in a unit and a medium that only the form tells."""
+    lines = "".join(f"{380 + pixel / 10},{1 + 0.1 * (pixel % 7)}\n" for pixel in range(3200))
+    files = {"spectrum": ("mine.csv", f"lam,f\n{lines}".encode())}
+    said = {"UNIT": "nm", "MEDIUM": "air", "FRAME": "", "WAVE": "lam", "FLUX": "f", "ERROR": "", "LAYOUT": ""}
+    assert set(said) <= set(re.findall(r'name="([A-Z]+)"', client.get("/").text))
+    assert client.post("/", files=files, data={"MEDIUM": "air"}).status_code == 400
+    html = unescape(client.post("/", files=files, data=said).text)
+    assert "mine.csv" in html
+    assert re.search(r"Taken for granted</span> .*frame", html)
+    assert len(dids(html)) == 10
+
+
 def test_a_file_that_is_no_spectrum_is_refused_with_a_reason(client: TestClient, tmp_path: Path) -> None:
     answer = client.post("/", files={"spectrum": ("note.txt", b"this is no spectrum")})
     assert answer.status_code == 400

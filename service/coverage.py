@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 from registry_metadata.resources import Coverage
+from service.kept import once_each
 
 if TYPE_CHECKING:
     from mocpy import MOC
@@ -31,17 +31,10 @@ SPANS = (
 )
 ALL = ""
 
-_MOCS: WeakKeyDictionary[OpenRelease, Mapping[str, MOC]] = WeakKeyDictionary()
 
-
+@once_each
 def mocs(release: OpenRelease) -> Mapping[str, MOC]:
     """The MOC of each collection that has positions, and that of all, named by the empty text."""
-    if release not in _MOCS:
-        _MOCS[release] = _mocs(release)
-    return _MOCS[release]
-
-
-def _mocs(release: OpenRelease) -> dict[str, MOC]:
     import numpy as np
     from astropy import units
     from mocpy import MOC

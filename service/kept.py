@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import Generic, TypeVar
+from functools import wraps
+from typing import Generic, TypeVar, TypeVarTuple
+from weakref import WeakKeyDictionary
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+Ts = TypeVarTuple("Ts")
 
 
 class Kept(Generic[K, V]):
@@ -43,3 +46,18 @@ class Kept(Generic[K, V]):
             self._values.update(made)
             while len(self._values) > self.most:
                 self._values.popitem(last=False)
+
+
+def once_each(make: Callable[[K, *Ts], V]) -> Callable[[K, *Ts], V]:
+    """A function of an object, such as an open release, and of texts or numbers, that is asked once for these
+    in the object's life."""
+    made: WeakKeyDictionary[K, dict[tuple[*Ts], V]] = WeakKeyDictionary()
+
+    @wraps(make)
+    def known(one: K, *others: *Ts) -> V:
+        kept = made.setdefault(one, {})
+        if others not in kept:
+            kept[others] = make(one, *others)
+        return kept[others]
+
+    return known

@@ -120,15 +120,20 @@ def hits(release: OpenRelease, one: Reference, found: Matches, k: int, cut: bool
     own = np.isin(found.rows, one.rows)
     rows, distances = found.rows[~own], found.distance[~own]
     infos = (
-        Info("release", release.id, "Release of the archive that answered"),
+        answered_by(release),
         Info("model", one.model.recipe.model_id, "Model whose vectors were compared"),
         Info("space", one.space, "What alike means: preset and weights"),
         Info("plan", words, "How the nearest spectra were found"),
         Info("n_pass", str(found.plan.n_pass), "Embedded spectra that met the other conditions"),
+        Info("n_visited", str(found.plan.n_visited), "Spectra whose distance was computed"),
         Info("exact", "true" if found.plan.exact else "false", "Whether no nearer one can be missing"),
     )
     dids = tuple(release.did_of(int(row)) for row in rows[:k])
     return Hits(one, dids, tuple(distances[:k].tolist()), cut and len(rows) > k, infos)
+
+
+def answered_by(release: OpenRelease) -> Info:
+    return Info("release", release.id, "Release of the archive that answered")
 
 
 # --- by the errors ---

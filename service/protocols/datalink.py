@@ -7,7 +7,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import lru_cache
 from operator import attrgetter
-from weakref import WeakKeyDictionary
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -23,6 +22,7 @@ from service.formats.lines import write_lines
 from service.formats.spectrum import CSV, FITS, VOTABLE
 from service.formats.stream import Info, Rows
 from service.formats.votable import InputParam, ServiceDescriptor, error_document, escape
+from service.kept import once_each
 from service.protocols import derived
 from service.protocols.dali import Interval, MediaType, Params, request_params
 from service.protocols.derived import covers
@@ -123,19 +123,14 @@ def find_links(release: OpenRelease, ids: Sequence[str], base_url: str, uri: str
     return Links(tuple(links), tuple(services), cut=len(ids) > MAX_IDS)
 
 
-_SHARED: WeakKeyDictionary[OpenRelease, dict[str, tuple[ServiceDescriptor, ...]]] = WeakKeyDictionary()
-
-
+@once_each
 def shared_services(release: OpenRelease, base_url: str) -> tuple[ServiceDescriptor, ...]:
     """Those that take the identifier of a row, made once for a release."""
-    known = _SHARED.setdefault(release, {})
-    if base_url not in known:
-        known[base_url] = (
-            cutouts(base_url, "ID"),
-            *derived.services(base_url, "ID", release),
-            similar(base_url, "ID", release),
-        )
-    return known[base_url]
+    return (
+        cutouts(base_url, "ID"),
+        *derived.services(base_url, "ID", release),
+        similar(base_url, "ID", release),
+    )
 
 
 def unknown(did: str) -> Link:

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from weakref import WeakKeyDictionary
 
 from encoder.spectrum import Facts
 from index.release import OpenRelease
 from service.formats.lines import row_texts
-from service.kept import Kept
-from service.protocols.constraints import Listed
+from service.formats.stream import Info
+from service.kept import Kept, once_each
+from service.protocols.alike import answered_by, reference, search
+from service.protocols.constraints import Cones, Listed
+from service.protocols.places import in_cones
 from service.protocols.spectra import (
     Form,
     Ranked,
@@ -27,7 +29,7 @@ from service.protocols.spectra import (
     spelled_columns,
     tree,
 )
-from service.query.run import Fetched, Question, answer, fetch
+from service.query.run import Question, answer, fetch
 
 SHORT = 1000  # rows of the answers that are made from ready rows; longer ones are streamed
 SMALL = (
@@ -54,12 +56,9 @@ class Parts:
     described: Kept[int, Described] = field(default_factory=lambda: Kept(KEPT))
 
 
-_PARTS: WeakKeyDictionary[OpenRelease, Parts] = WeakKeyDictionary()
-
-
+@once_each
 def parts(release: OpenRelease) -> Parts:
-    found = _PARTS.get(release)
-    return found if found is not None else _PARTS.setdefault(release, Parts())
+    return Parts()
 
 
 def described(release: OpenRelease, rows: Sequence[int]) -> list[Described]:
@@ -106,11 +105,17 @@ def made_ready(release: OpenRelease, dids: Sequence[str], form: Form | None, bas
     return made
 
 
+Answered = tuple[Ranked, tuple[Info, ...]]  # which spectra, and how they were found
+
+
 def short_answer(
     release: OpenRelease, wanted: Wanted, maxrec: int, base_url: str, uploads: Uploads | None, seconds: float
-) -> tuple[Ranked, Fetched] | None:
+) -> Answered | None:
     """Which spectra answer a question, in order, at most `maxrec`; None where they are more than SHORT."""
     most = min(maxrec, SHORT)
+    known = in_places(release, wanted, most) or among_vectors(release, wanted, maxrec, uploads)
+    if known is not None:
+        return known
     query = short_tree(wanted)
     if wanted.top is None and not wanted.likeness and len(release) <= SMALL:
         query.set("order", None)
@@ -122,4 +127,28 @@ def short_answer(
     rows, overflow = found.rows[:most], found.overflow or len(found.rows) > most
     if overflow and maxrec > SHORT:
         return None
-    return ranked(wanted, rows, overflow), found
+    return ranked(wanted, rows, overflow), tuple(Info(i.name, i.value, i.text) for i in found.infos)
+
+
+def in_places(release: OpenRelease, wanted: Wanted, most: int) -> Answered | None:
+    """The spectra in a cone, where nothing else is asked; None where the engine is to be asked."""
+    match wanted:
+        case Wanted(conditions=(Cones() as cones,), likeness=None, top=None):
+            dids = in_cones(release, cones, most)
+            return None if dids is None else (Ranked(tuple(sorted(dids)), (), False), (answered_by(release),))
+    return None
+
+
+def among_vectors(
+    release: OpenRelease, wanted: Wanted, maxrec: int, uploads: Uploads | None
+) -> Answered | None:
+    """The nearest of all spectra, where nothing else is asked; None where the engine is to be asked."""
+    likeness, top = wanted.likeness, wanted.top
+    if likeness is None or top is None or wanted.conditions or min(top, maxrec) > SHORT:
+        return None
+    row = release.row_of(likeness.reference)
+    if row is None or likeness.model.vectors.vector(row) is None:
+        return None
+    around = reference(release, likeness, uploads)
+    (found,) = search(release, [around], min(top, maxrec), maxrec < top, None)
+    return Ranked(found.dids, found.distances, found.overflow), found.infos

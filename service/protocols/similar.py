@@ -188,9 +188,8 @@ def found_by_query(services: Any, release: OpenRelease, asked: Asked, uploads: U
     assert wanted.likeness is not None  # noqa: S101 (`read` asks for one)
     short = short_answer(release, wanted, asked.query.maxrec, services.base_url, uploads, seconds)
     assert short is not None  # noqa: S101 (MAX_NEIGHBOURS are not more than SHORT)
-    order, fetched = short
+    order, infos = short
     one = reference(release, wanted.likeness, uploads)
-    infos = tuple(Info(i.name, i.value, i.text) for i in fetched.infos)
     return Hits(one, order.dids, order.ranking, order.overflow, infos)
 
 
@@ -321,7 +320,7 @@ def similar(services: Any, params: Params, sent: Sent | None, stack: ExitStack) 
         "Spectra by likeness",
         asked.query.limit,
     )
-    links = result_descriptors(services.base_url, release)
+    links = result_descriptors(release, services.base_url)
     short = sum(len(hits.dids) for hits in found) <= SHORT
     if form.tabledata and short:
         chunks = write_lines(rows, lines(release, found, asked, services.base_url), links)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +20,7 @@ from index.metric import Metric
 from index.release import Model, OpenRelease
 from registry_metadata.columns import Column
 from service.errors import UsageFault
+from service.kept import once_each
 from service.protocols.constraints import Condition, Cones, Within
 from service.protocols.where import MODEL, SPECTRA, column, where
 from service.query import build
@@ -246,14 +246,10 @@ def spelled(known: Column) -> Column:
     return replace(known, name=known.ssa or known.name, utype=known.ssa_utype or known.utype)
 
 
-_SPELLED: WeakKeyDictionary[OpenRelease, tuple[Column, ...]] = WeakKeyDictionary()
-
-
+@once_each
 def spelled_columns(release: OpenRelease) -> tuple[Column, ...]:
     """The columns of SSA, as SSA responses write them; the same objects for all of a release's life."""
-    if release not in _SPELLED:
-        _SPELLED[release] = tuple(map(spelled, ssa_columns(release)))
-    return _SPELLED[release]
+    return tuple(map(spelled, ssa_columns(release)))
 
 
 def answer_columns(release: OpenRelease, wanted: Wanted) -> tuple[Column, ...]:

@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 from starlette.requests import Request
@@ -23,6 +22,7 @@ from service.formats.lines import write_lines
 from service.formats.spectrum import CSV, FITS, VOTABLE
 from service.formats.stream import Info, Rows
 from service.formats.votable import ServiceDescriptor
+from service.kept import once_each
 from service.limits import Limits
 from service.protocols.constraints import conditions
 from service.protocols.dali import Params, choose_word, request_params
@@ -49,7 +49,6 @@ from service.query.run import Question, answer
 from service.respond import Document, respond
 
 STANDARD = "ivo://ivoa.net/std/SSA"
-_DESCRIPTORS: WeakKeyDictionary[OpenRelease, dict[str, tuple[ServiceDescriptor, ...]]] = WeakKeyDictionary()
 BOOLEANS = ("true", "false", "t", "f", "1", "0")  # in any case, as TABLEDATA spells them
 DEFAULT_NEIGHBOURS = 1000  # rows of a SIMILAR_TO without TOP and MAXREC
 
@@ -172,7 +171,7 @@ def query_data(services: Any, params: Params, stack: ExitStack) -> Document:
         rows = Rows(metadata_columns(release), iter(()), infos(params), name="spectra")
         return Document(form.media_type, form.write(rows, (), inputs(release, services.config.limits)))
     query = read_query(release, params, services.config.limits, uploads)
-    links = result_descriptors(services.base_url, release)
+    links = result_descriptors(release, services.base_url)
     ready = short(services, release, query, infos(params), uploads) if form.tabledata else None
     if ready is not None:
         chunks = write_lines(*ready, links)
@@ -182,13 +181,11 @@ def query_data(services: Any, params: Params, stack: ExitStack) -> Document:
     return Document(form.media_type, chunks, f"ssa.{form.suffix}")
 
 
-def result_descriptors(base_url: str, release: OpenRelease) -> tuple[ServiceDescriptor, ...]:
+@once_each
+def result_descriptors(release: OpenRelease, base_url: str) -> tuple[ServiceDescriptor, ...]:
     """What a table of spectra tells clients to do with its identifiers; made once per release."""
-    known = _DESCRIPTORS.setdefault(release, {})
-    if base_url not in known:
-        columns = [Known(c, c.name == "ssa_pubDID") for c in spelled_columns(release)]
-        known[base_url] = tuple(descriptors(columns, base_url, release))
-    return known[base_url]
+    columns = [Known(c, c.name == "ssa_pubDID") for c in spelled_columns(release)]
+    return tuple(descriptors(columns, base_url, release))
 
 
 def short(
@@ -201,12 +198,12 @@ def short(
     found = short_answer(release, wanted, query.maxrec, services.base_url, uploads, seconds)
     if found is None:
         return None
-    order, fetched = found
+    order, remarks = found
     lines = ready_rows(release, order.dids, wanted.form, services.base_url)
     rows = Rows(
         answer_columns(release, wanted),
         iter(()),
-        (*told, *(Info(i.name, i.value, i.text) for i in fetched.infos)),
+        (*told, *remarks),
         lambda: order.overflow,
         "spectra",
         limit=query.limit,

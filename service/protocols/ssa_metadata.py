@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from weakref import WeakKeyDictionary
 
 from sqlglot import exp
 
 from index.release import OpenRelease
 from registry_metadata.columns import Column
 from service.formats.votable import InputParam
+from service.kept import once_each
 from service.limits import Limits
 from service.protocols.constraints import (
     BANDS,
@@ -44,14 +44,10 @@ def metadata_columns(release: OpenRelease) -> tuple[Column, ...]:
     return (SCORE, *spelled_columns(release), DISTANCE, REPEATS)
 
 
-_INPUTS: WeakKeyDictionary[OpenRelease, tuple[InputParam, ...]] = WeakKeyDictionary()
-
-
+@once_each
 def inputs(release: OpenRelease, limits: Limits) -> tuple[InputParam, ...]:
     """Every parameter as `INPUT:…`, with the ranges of what is held; found out once per release."""
-    if release not in _INPUTS:
-        _INPUTS[release] = tuple(all_inputs(release, limits))
-    return _INPUTS[release]
+    return tuple(all_inputs(release, limits))
 
 
 def all_inputs(release: OpenRelease, limits: Limits) -> Iterator[InputParam]:

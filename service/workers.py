@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,6 +30,7 @@ LEASE_SECONDS = 15.0
 LOOK_SECONDS = 1.0  # how often a worker looks for the jobs of other processes
 HELD_SECONDS = 0.25  # how often a worker looks whether what it runs was ended through another process
 ATTEMPTS = 2
+UNREAD = {"synchronize_session": False}  # of updates in sessions that have read nothing before
 INTERNAL = "Internal error: it is in the log of the service"
 UNREACHABLE = "The state database does not answer; jobs wait for it"
 
@@ -142,10 +144,8 @@ class Workers:
         """The next job, now this process's own: of the client with the fewest running, the oldest."""
         now = time.time()
         with self.state.session() as session:
-            candidates = session.scalars(waiting()).all()
-            for id_ in candidates:
-                taken = changed(
-                    session,
+            for id_ in session.scalars(waiting()).all():
+                taken = (
                     update(Job)
                     .where(Job.id == id_, Job.phase == "QUEUED")
                     .values(
@@ -154,10 +154,10 @@ class Workers:
                         worker=self.name,
                         lease=now + LEASE_SECONDS,
                         attempts=Job.attempts + 1,
-                    ),
+                    )
                 )
-                if taken:
-                    return session.get(Job, id_)
+                if job := session.scalars(taken.returning(Job), execution_options=UNREAD).first():
+                    return job
         return None
 
     def _run(self, job: Job, stop: Stop) -> None:
@@ -194,8 +194,8 @@ class Workers:
                 .where(Job.id == id_, Job.phase == "EXECUTING", Job.worker == self.name)
                 .values(lease=None, worker=None, **outcome),
             )
-            known = session.get(Job, id_) is not None
-        if not kept and not known:
+            gone = not kept and session.get(Job, id_) is None
+        if gone:
             shutil.rmtree(self.state.job_directory(id_), ignore_errors=True)
 
     def _keep(self) -> None:
@@ -277,9 +277,10 @@ def write_whole(path: Path, document: Document) -> int:
 
 def changed(session: Session, statement: Update) -> int:
     """How many rows an update changed."""
-    return cast("CursorResult[Any]", session.execute(statement)).rowcount
+    return cast("CursorResult[Any]", session.execute(statement, execution_options=UNREAD)).rowcount
 
 
+@cache
 def waiting() -> Select[str]:
     """Queued jobs in the order in which they are taken: fair between clients, then by time."""
     other = aliased(Job)

@@ -28,7 +28,7 @@ from index.engines.engine import (
 )
 from index.engines.watchdog import Watch
 
-BATCH_ROWS = 8_192  # more keep the first row waiting
+BATCH_ROWS = 4_096  # more keep the first row waiting
 ARRAY_ROWS = 1_024  # where cells are arrays, which may be spectra
 FEW_ROWS = 500  # so many are quicker as Python values than as Arrow
 FEW_VALUES = 100  # in a column of a table: quicker as a parameter than as a registered table

@@ -113,6 +113,47 @@ def test_a_field_that_is_referred_to_has_its_name_as_id(ssa: ElementTree.Element
     assert all(param.get("name") == "ID" for param in ssa.iter("PARAM") if param.get("ref"))
 
 
+def test_a_query_as_splat_writes_it_is_answered(live: str) -> None:
+    """REQUEST in any case, no VERSION, the media type encoded, every field of its window."""
+    asked = "POS=180,20&SIZE=180&MAXREC=5&BAND=/8e-7&TIME=/2030&WAVECALIB=ABSOLUTE&FORMAT=application%2Ffits"
+    document = tree(f"{live}/ssa?request=querydata&{asked}&RESPONSEFORMAT=votable/td")
+    assert {row["mime"] for row in rows(document)} == {"application/fits"}
+
+
+@pytest.mark.parametrize("axis", ["spectralaxis.unit", "fluxaxis.unit", "fluxaxis.accuracy.staterror"])
+def test_axes_are_found_by_the_end_of_their_utype(ssa: ElementTree.Element, axis: str) -> None:
+    utypes = [field.get("utype", "").lower() for field in first_table(ssa).findall("FIELD")]
+    assert len([utype for utype in utypes if utype.endswith(f"char.{axis}")]) == 1
+
+
+def test_the_registry_has_what_the_list_of_servers_shows(live: str) -> None:
+    """SPLAT fails at a NULL waveband or e-mail; the short name is its label (at most 16 characters)."""
+    records = tree(f"{live}/oai?verb=ListRecords&metadataPrefix=ivo_vor")
+    (ssa,) = [one for one in records.iter("capability") if one.get("standardID") == "ivo://ivoa.net/std/SSA"]
+    (record,) = [one for one in records.iter() if ssa in list(one)]
+    assert 0 < len(record.findtext("shortName", "")) <= 16
+    assert "@" in record.findtext("curation/contact/email", "")
+    assert record.findtext("curation/publisher")
+    assert record.findtext("coverage/waveband")
+    assert ssa.findtext("dataSource")
+    assert ssa.findtext("creationType")
+    kind = "{http://www.w3.org/2001/XMLSchema-instance}type"
+    assert [one.get(kind) for one in ssa.iter("interface") if one.get("role") == "std"] == ["vs:ParamHTTP"]
+
+
+def test_obscore_is_declared_as_version_1_0_too(live: str) -> None:
+    models = [one.get("ivo-id", "").lower() for one in tree(f"{live}/tap/capabilities").iter("dataModel")]
+    assert any(re.fullmatch(r"ivo://ivoa.net/std/obscore(-1.0|/v1.0)", model) for model in models)
+
+
+def test_no_link_asks_for_a_panel_that_is_not_there(links: ElementTree.Element) -> None:
+    """A `#proc` row makes the panel at the top; every service that a row names is looked up by ID."""
+    found = list(rows(links))
+    assert "#proc" not in [row["semantics"] for row in found]
+    described = {one.get("ID") for one in links.findall("RESOURCE") if one.get("utype") == "adhoc:service"}
+    assert {row["service_def"] for row in found if row["service_def"]} <= described
+
+
 def test_inputs_of_metadata_are_direct_children_of_the_first_resource(live: str) -> None:
     first = tree(f"{live}/ssa?REQUEST=queryData&FORMAT=METADATA").findall("RESOURCE")[0]
     inputs = {param.get("name"): param for param in first.findall("PARAM")}

@@ -48,6 +48,15 @@ def is_joined(tree: Tree) -> bool:
     return isinstance(tree, Join) or (bool(tree.joined) and not tree.keys)
 
 
+def sources_of(tree: Tree) -> Iterator[Source]:
+    """All that are joined."""
+    if isinstance(tree, Source):
+        yield tree
+    else:
+        yield from sources_of(tree.left)
+        yield from sources_of(tree.right)
+
+
 def always_matched(tree: Tree) -> Iterator[Source]:
     """Sources that no outer join can fill with NULLs, and whose conditions may move into WHERE."""
     if isinstance(tree, Source):
@@ -194,7 +203,9 @@ class Froms:
         if on is not None:
             fields = [*left[1], *right[1]]
             self.scope.see(fields)
+            self.scope.reach = list(sources_of(join))
             join.conditions = self.selects.conjuncts(self.expressions, on, join, join)
+            self.scope.reach = None
             return join, fields
         return join, self.using(node, join, left[1], right[1], [str(name.name) for name in using])
 

@@ -56,10 +56,12 @@ class Source:
 
 @dataclass(eq=False, slots=True)
 class Scope:
-    """The sources of one SELECT; `free` are columns met outside aggregates, for the check of GROUP BY."""
+    """The sources of one SELECT; `reach` those that the ON of a join may name, while one is read; `free` are
+    columns met outside aggregates, for the check of GROUP BY."""
 
     parent: Scope | None = None
     sources: list[Source] = field(default_factory=list)
+    reach: Sequence[Source] | None = None
     visible: list[Field] = field(default_factory=list)
     free: list[str] = field(default_factory=list)
     correlated: bool = False
@@ -73,6 +75,11 @@ class Scope:
     def met(self) -> int:
         """Columns of this and the enclosing queries met so far: a sub-query that adds none is constant."""
         return len(self.free) + (self.parent.met if self.parent is not None else 0)
+
+    @property
+    def named(self) -> Sequence[Source]:
+        """The sources that a qualifier may mean."""
+        return self.sources if self.reach is None else self.reach
 
     def see(self, fields: Iterable[Field]) -> None:
         self.visible = list(fields)
@@ -99,7 +106,7 @@ class Scope:
     def candidates(self, node: exp.Column) -> list[Field]:
         identifier = node.this
         if qualifier := qualifiers(node):
-            sources = [source for source in self.sources if source.called(qualifier)]
+            sources = [source for source in self.named if source.called(qualifier)]
             return [f for source in sources for f in matching(source.fields, identifier)]
         if self._by_name is None:
             self._by_name = {}
@@ -114,14 +121,15 @@ class Scope:
         while scope is not None:
             scopes.append(scope)
             scope = scope.parent
-        sources = [source for each in scopes for source in each.sources]
+        sources = [source for each in scopes for source in each.named]
         if qualifier:
             named = [source for source in sources if source.called(qualifier)]
             if not named:
                 known = [source.names[-1] for source in sources]
+                place = "FROM" if all(each.reach is None for each in scopes) else "this JOIN"
                 return fault(
                     node,
-                    f"there is no table {'.'.join(qualifier)} in FROM"
+                    f"there is no table {'.'.join(qualifier)} in {place}"
                     f"{suggestion(qualifier[-1], known)}; it has {', '.join(known)}",
                 )
             sources = named

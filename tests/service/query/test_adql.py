@@ -148,6 +148,21 @@ def test_a11_joins(archive: OpenRelease, join: str) -> None:
     assert rows(archive, f"SELECT a, b FROM {join}") == sorted(JOINS[join], key=repr)
 
 
+@pytest.mark.parametrize(
+    ("joins", "known"),
+    [
+        ("TAP_UPLOAD.l JOIN (TAP_UPLOAD.r JOIN TAP_UPLOAD.n ON l.k = n.i) ON l.k = r.k", "r, n"),
+        ("TAP_UPLOAD.l, TAP_UPLOAD.r JOIN TAP_UPLOAD.n ON l.k = n.i", "r, n"),
+        ("TAP_UPLOAD.l, TAP_UPLOAD.r JOIN TAP_UPLOAD.n ON EXISTS (SELECT x FROM TAP_UPLOAD.s WHERE i = l.k)",
+         "s, r, n"),
+    ],
+)  # fmt: skip
+def test_a11_an_on_names_what_it_joins(archive: OpenRelease, joins: str, known: str) -> None:
+    """SQL-92, 7.5: neither what stands before a comma, nor outside of the parentheses."""
+    with pytest.raises(UsageFault, match=f"there is no table l in this JOIN; it has {known}"):
+        asked(archive, f"SELECT r.b FROM {joins}")
+
+
 def test_a11_a_query_in_from_needs_a_name() -> None:
     assert "needs a name" in refused("SELECT x FROM (SELECT x FROM TAP_UPLOAD.n)")
 

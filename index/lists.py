@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from index.distance import Ids, Places, Reals, Vectors, Weights
 
 Bitmap = NDArray[np.uint8]  # one bit per place, lowest bit first
+KNOWN_METRICS = 16
 
 
 @dataclass(frozen=True)
@@ -80,12 +81,15 @@ class Lists:
     def remoteness(self, query: Vectors, weights: Weights) -> Vectors:
         """Squared weighted distance of every list's mean, quickly."""
         weighted: Vectors = weights.single * query
-        found: Vectors = self._squared @ weights.single - self.centroids @ (2 * weighted) + weighted @ query
+        found: Vectors = self._lengths(weights) - self.centroids @ (2 * weighted)
+        found += weighted @ query
         return found
 
     @cached_property
-    def _squared(self) -> Vectors:
-        return self.centroids**2
+    def _lengths(self) -> Callable[[Weights], Vectors]:
+        """Squared weighted length of every list's mean; those of the last metrics asked for are known."""
+        squared = self.centroids**2
+        return lru_cache(KNOWN_METRICS)(lambda weights: squared @ weights.single)
 
     def reach(self, query: Vectors, weights: Weights) -> Vectors:
         """No row of a list is nearer than this: the distance (n_lists,) of its box, rounded down."""
@@ -98,10 +102,14 @@ class Lists:
 
     def places(self, numbers: Ids) -> Places:
         """The places of all rows in some lists, list by list."""
-        sizes = self.sizes[numbers]
-        shift = self.offsets[numbers] - (np.cumsum(sizes) - sizes)
-        places: Places = np.arange(sizes.sum()) + np.repeat(shift, sizes)
-        return places
+        return ranges(self.offsets[numbers], self.sizes[numbers])
+
+
+def ranges(starts: Ids, sizes: Ids) -> Places:
+    """The whole numbers from each of `starts` on, as many as its size, one after another."""
+    shift = starts - (np.cumsum(sizes) - sizes)
+    found: Places = np.arange(sizes.sum()) + np.repeat(shift, sizes)
+    return found
 
 
 @dataclass(frozen=True, slots=True)

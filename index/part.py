@@ -35,6 +35,7 @@ SPARSE = 0.25  # of the rows of visited lists pass: they are compared one by one
 MORE = 16  # and half of k are asked for besides where rows are removed
 KEPT = 0.75  # of these at least must be left, else lists are visited by counting
 SPARE = 4  # rows fetched beyond k, since the compressed copies may swap neighbours
+FEW = 0.15  # of the rows are known by their places, more by a mask
 NOWHERE: Ids = np.empty(0, dtype=np.int64)
 WRITTEN = 65_536  # rows written at a time
 TRIED, SAMPLE, K_TRIED = (16, 24, 32, 48, 64, 96, 128, 192, 256), 96, 11  # a row is its own nearest
@@ -155,7 +156,7 @@ class Part:
         """Those of `rows` (in any order, repeated or not) that are here and not removed; all if None."""
         if rows is None:
             return self.everything
-        if len(rows) <= self.limits.subset_rows:
+        if len(rows) <= max(self.limits.subset_rows, FEW * len(self)):
             return self._few(different(rows))
         mask = np.zeros(self.last_row + 1, dtype=np.bool_)
         mask[self._within(rows)] = True
@@ -304,7 +305,7 @@ class Part:
         weighted = strategy is Strategy.WEIGHTED_LISTS
         metric = weights if weighted else codes.metric
         remoteness = lists.remoteness(query, metric)
-        order = np.argsort(remoteness, kind="stable")
+        order = np.argsort(remoteness)
         wanted, keep = max(self.limits.rows_first, self.limits.rows_per_match * k), k + SPARE
 
         def best_in(numbers: Ids, places: Places) -> Found:
@@ -359,7 +360,7 @@ class Part:
             places = passing.places
         else:
             reached = np.flatnonzero(self.lists.reach(query, weights) <= radius)
-            places = passing.keep(self.lists.places(reached))
+            places, _ = passing.within(self.lists, reached)
         count = len(self) if places is None else len(places)
         return inside(row_bounds(self.vectors, query, weights, places), radius), count
 

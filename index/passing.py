@@ -9,20 +9,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from index.distance import Ids, Places
-from index.lists import Bitmap, Lists
+from index.lists import Bitmap, Lists, ranges
 
 Mask = NDArray[np.bool_]
+AHEAD = 32  # lists counted at a time, then as many as before
 
 
 class Passing:
     """Few rows are known by their places, many by a mask over row numbers; every row where both are None.
 
-    The mask is asked list by list: under a wide condition most lists are never visited.
+    The mask is asked list by list: under a wide condition most lists are never visited. Places are put in
+    order once, so that those of a list lie together.
     """
 
     def __init__(self, rows: Ids, places: Places | None = None, by_row: Mask | None = None) -> None:
         """`rows` (n,) is the row number at every place; `places` are different; `by_row` (last row + 1,)."""
         self._rows, self._few, self._by_row = rows, places, by_row
+        self._of_lists: tuple[Ids, Ids] | None = None
 
     @cached_property
     def places(self) -> Places | None:
@@ -38,13 +41,29 @@ class Passing:
     def everything(self) -> bool:
         return self._few is None and self._by_row is None
 
-    def passed(self, places: Places) -> Mask | None:
-        """Which of some places pass, under a condition that is a mask; None where every one does."""
-        return None if self._by_row is None else self._by_row[self._rows[places]]
+    def within(self, lists: Lists, numbers: Ids) -> tuple[Places, Ids]:
+        """The passing places of some lists, list by list, and how many of each."""
+        if self._few is not None:
+            starts, sizes = self._bounds(lists)
+            counts = sizes[numbers]
+            return self._ordered.take(ranges(starts[numbers], counts)), counts
+        sizes, places = lists.sizes[numbers], lists.places(numbers)
+        if self._by_row is None:
+            return places, sizes
+        passed = self._by_row.take(self._rows.take(places, mode="clip"), mode="clip")  # "raise" is slower
+        counts = np.add.reduceat(passed, np.cumsum(sizes) - sizes, dtype=np.int64)  # no list is empty
+        return places.compress(passed), counts
 
-    def keep(self, places: Places) -> Places:
-        passed = self.passed(places)
-        return places if passed is None else places[passed]
+    @cached_property
+    def _ordered(self) -> Places:
+        return np.sort(np.empty(0, np.int64) if self._few is None else self._few)
+
+    def _bounds(self, lists: Lists) -> tuple[Ids, Ids]:
+        """Where the places of every list begin among those in order, and how many they are."""
+        if self._of_lists is None:
+            bounds = np.searchsorted(self._ordered, lists.offsets)
+            self._of_lists = bounds[:-1], np.diff(bounds)
+        return self._of_lists
 
     def rounds(
         self, lists: Lists, order: Ids, first: int, more: int, n_rows: int
@@ -72,7 +91,7 @@ class _Pending:
 
     def __init__(self, passing: Passing, lists: Lists, order: Ids) -> None:
         self._passing, self._lists, self._order = passing, lists, order
-        self._seen, self._step = 0, 32
+        self._seen, self._step = 0, AHEAD
         self._numbers = self._counts = np.empty(0, dtype=np.int64)
         self._places: Places = np.empty(0, dtype=np.int64)
 
@@ -96,11 +115,9 @@ class _Pending:
     def _count(self) -> None:
         numbers = self._order[self._seen : self._seen + self._step]
         self._seen += self._step
-        self._step *= 2
-        sizes, places = self._lists.sizes[numbers], self._lists.places(numbers)
-        passed = self._passing.passed(places)
-        if passed is not None:  # no list is empty, so that each has a sum of its own
-            places, sizes = places[passed], np.add.reduceat(passed, np.cumsum(sizes) - sizes, dtype=np.int64)
-        self._numbers = np.concatenate([self._numbers, numbers[sizes > 0]])
-        self._counts = np.concatenate([self._counts, sizes[sizes > 0]])
+        self._step = max(AHEAD, self._seen)
+        places, counts = self._passing.within(self._lists, numbers)
+        some = counts > 0
+        self._numbers = np.concatenate([self._numbers, numbers[some]])
+        self._counts = np.concatenate([self._counts, counts[some]])
         self._places = np.concatenate([self._places, places])

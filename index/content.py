@@ -31,6 +31,7 @@ from registry_metadata.columns import Table, to_json
 Rows: TypeAlias = pa.Table | FluxRows
 FACTS = "internal.facts"
 CATALOGUE = "catalogue.duckdb"
+TABLES = "tables.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,13 +81,14 @@ def write_files(directory: Path, root: Path, content: Content) -> str:
     tables = held(tables, arrow)
     arrow |= tap_schema(tables)
     write_functions(directory)
-    (directory / "tables.json").write_text(to_json(tables), encoding="utf-8")
+    (directory / TABLES).write_text(to_json(tables), encoding="utf-8")
     write_words(directory, root, content, content.refused)
     for model in content.models:
         shutil.copytree(model.directory, directory / "models" / model.recipe.name)
     contents = _write_rows(directory, content, tables, arrow)
-    for name in (f"models/{model.recipe.name}/recipe.json" for model in content.models):
+    for name in (TABLES, *(f"models/{model.recipe.name}/recipe.json" for model in content.models)):
         contents[name] = manifest.file_sha256(directory / name)
+    contents["collections"] = manifest.words_hash([content.authority, *content.collections])
     told = manifest.Manifest.of(
         contents,
         files=manifest.record_files(directory),

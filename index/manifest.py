@@ -58,7 +58,8 @@ class FileRecord:
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """`contents` are hashes of ordered rows, by table or `vectors/<model>`; the release id hashes these."""
+    """`contents` are hashes of ordered rows, by table or `vectors/<model>`, and of what tables, models and
+    collections say of themselves; the release id hashes these."""
 
     release: str
     format: int
@@ -170,8 +171,12 @@ class _Digest:
 
 def release_id(contents: Mapping[str, str]) -> str:
     """Twelve hexadecimal digits that name the content."""
-    told = json.dumps(dict(contents), sort_keys=True).encode()
-    return hashlib.sha256(told).hexdigest()[:12]
+    return words_hash(dict(contents))[:12]
+
+
+def words_hash(told: object) -> str:
+    """Of what JSON can write."""
+    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
 
 
 def content_files(directory: Path) -> list[str]:

@@ -21,6 +21,7 @@ from index import manifest
 from index.catalogue import tap_schema
 from index.content import (
     CATALOGUE,
+    TABLES,
     Content,
     Refusal,
     as_table,
@@ -44,7 +45,7 @@ from registry_metadata.columns import from_json, to_json
 SEGMENTS = "segments"
 REMOVED = "removed.npy"  # ascending row numbers
 LISTED = Limits(subset_rows=1000)  # beyond it a segment has lists, since it is searched with every question
-REWRITTEN = frozenset({CATALOGUE, REMOVED, "tables.json", "collections.json", "refused.json"})
+REWRITTEN = frozenset({CATALOGUE, REMOVED, TABLES, "collections.json", "refused.json"})
 
 Int64 = NDArray[np.int64]
 
@@ -130,16 +131,17 @@ def _change_tables(
     directory: Path, old: Path, content: Content, first: int, gone: Int64
 ) -> tuple[dict[str, str], dict[str, int]]:
     """Changes the copied catalogue and writes tables.json; hashes of what is new, and rows by table."""
-    before = tuple(from_json((old / "tables.json").read_text(encoding="utf-8")))
+    before = tuple(from_json((old / TABLES).read_text(encoding="utf-8")))
     more = spectra_tables(before, content, first)
     tables = held(before, more)
     rows = change_catalogue(directory / CATALOGUE, readable(more), gone)
     counted = [(model, rows[f"doppel.{model.recipe.name}"]) for model in content.models]
     instead = model_tables(tables, counted) | (tap_schema(tables) if tables != before else {})
     write_catalogue(directory / CATALOGUE, tables, instead)
-    (directory / "tables.json").write_text(to_json(tables), encoding="utf-8")
+    (directory / TABLES).write_text(to_json(tables), encoding="utf-8")
     hashes = {f"{name}, rows from {first} on": value for name, value in table_hashes(more).items()}
-    return (hashes if len(as_table(content.seen)) else {}) | table_hashes(instead), rows
+    told = table_hashes(instead) | {TABLES: manifest.file_sha256(directory / TABLES)}
+    return (hashes if len(as_table(content.seen)) else {}) | told, rows
 
 
 def _write_words(directory: Path, old: Path, content: Content) -> None:

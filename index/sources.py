@@ -11,6 +11,7 @@ from encoder.model_config import EXTERNAL, ModelConfig
 from index import manifest
 from index.settings import BuildPlan
 from index.work import BuildError, digest
+from registry_metadata import tables
 
 Entries = Mapping[str, Sequence[Entry]]  # by collection
 
@@ -47,7 +48,10 @@ def require_different(twice: Sequence[str]) -> None:
 
 
 def work_key(plan: BuildPlan, entries: Entries) -> str:
-    """A hash of the plan and of all facts, sizes of files included: equal key, equal release."""
+    """A hash of the plan, of all facts, sizes of files included, and of what the columns are and mean.
+
+    Equal key, equal release.
+    """
     archive = (plan.archive.authority, plan.archive.published, plan.publisher)
     sections = [[asdict(one) for one in plan.collections], [asdict(one) for one in plan.models]]
     files = [one.table() for one in collections_of(plan, read=False)]
@@ -57,4 +61,4 @@ def work_key(plan: BuildPlan, entries: Entries) -> str:
             files += sorted(path.iterdir()) if path.is_dir() else [path]
     facts = [digest(*map(asdict, listed)) for listed in entries.values()]
     hashes = [manifest.file_sha256(path) for path in files]
-    return digest(manifest.FORMAT_VERSION, archive, sections, facts, hashes)
+    return digest(manifest.FORMAT_VERSION, archive, sections, facts, hashes, tables.document())

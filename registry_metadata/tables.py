@@ -64,26 +64,27 @@ class Key:
 
 
 @cache
-def _document() -> dict[str, Any]:
+def document() -> Mapping[str, Any]:
+    """All of tables.toml."""
     return tomllib.loads(files("registry_metadata").joinpath("tables.toml").read_text(encoding="utf-8"))
 
 
 def schemas() -> tuple[Schema, ...]:
     """In the order in which clients should show them."""
-    return tuple(Schema(**schema) for schema in _document()["schema"])
+    return tuple(Schema(**schema) for schema in document()["schema"])
 
 
 def tables() -> tuple[Table, ...]:
     """All but the tables of models, doppel.spectra first."""
     return tuple(
         Table(**{**table, "columns": tuple(Column(**column) for column in table["columns"])})
-        for table in _document()["table"]
+        for table in document()["table"]
     )
 
 
 def model_table(name: str, labels: Sequence[LabelWords], latents: Sequence[LatentWords]) -> Table:
     """`doppel.<name>`: predictions with intervals, latents with errors, anomaly, the whole vector."""
-    patterns = _document()["model"]
+    patterns = document()["model"]
     columns = [Column(**column) for column in patterns["first"]]
     for label in labels:
         columns += _label_columns(patterns["label"], label)
@@ -102,7 +103,7 @@ def model_table(name: str, labels: Sequence[LabelWords], latents: Sequence[Laten
 
 def flux_table(name: str, pixels: int) -> Table:
     """`doppel.flux_<name>`: the spectra on the model's grid."""
-    pattern, words = _document()["flux"], {"name": name, "pixels": str(pixels)}
+    pattern, words = document()["flux"], {"name": name, "pixels": str(pixels)}
     columns = tuple(Column(**_filled(column, words)) for column in pattern["columns"])
     description = pattern["description"].format(**words)
     return Table(flux_name(name), description, columns, model=name, has_rows=True)
@@ -114,7 +115,7 @@ def flux_name(model: str) -> str:
 
 def grids_table() -> Table:
     """`doppel.grids`: the wavelengths of the tables of prepared spectra, once."""
-    pattern = _document()["grids"]
+    pattern = document()["grids"]
     return Table(GRIDS, pattern["description"], tuple(Column(**column) for column in pattern["columns"]))
 
 
@@ -159,7 +160,7 @@ def keys(tables: Iterable[Table]) -> tuple[Key, ...]:
 
 
 def _declared_keys() -> Iterator[Key]:
-    for key in _document()["key"]:
+    for key in document()["key"]:
         yield Key(key["id"], key["from"], key["target"], key["columns"], key["description"])
 
 
@@ -167,10 +168,10 @@ def _keys_of(table: Table) -> Iterator[Key]:
     """Of a table that depends on the configuration."""
     own = table.name.partition(".")[2]
     if table.model:
-        words = _document()["flux" if table.name == flux_name(table.model) else "model"]["key"]
+        words = document()["flux" if table.name == flux_name(table.model) else "model"]["key"]
         yield Key(f"{own}_spectra", table.name, "doppel.spectra", {"ssa_pubdid": "ssa_pubdid"}, words)
     elif table.name == GRIDS:
-        words = _document()["grids"]["key"]
+        words = document()["grids"]["key"]
         yield Key(f"{own}_models", table.name, "doppel.models", {"model": "model"}, words)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import fcntl
 import json
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +21,7 @@ from index.build import build
 from index.release import OpenRelease, ReleaseError, Releases
 from index.settings import BuildPlan
 from index.work import BuildError
+from registry_metadata import tables
 from service.config import Config
 from tests.conftest import MODELS, write_config
 
@@ -135,6 +139,34 @@ def test_a_new_collection_is_read_alone(small: Callable[..., BuildPlan]) -> None
     assert before.items() <= after.items()
     assert len(after) > len(before)
     assert (first.release != second.release, set(second.read)) == (True, {"sim_library", "sim_coude"})
+
+
+def test_changed_words_of_a_column_are_published(
+    small: Callable[..., BuildPlan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan = small("sim_library")
+    first = build(plan)
+    shards = {path: path.stat().st_mtime_ns for path in plan.work.glob("shard-*")}
+    told = copy.deepcopy(tables.document())
+    told["table"][0]["columns"][0]["ssa_utype"] = "ssa:Newly.Told"  # no row of TAP_SCHEMA has it
+    monkeypatch.setattr(tables, "document", lambda: told)
+    second = build(plan)
+    assert second.new
+    assert second.release != first.release
+    assert {path: path.stat().st_mtime_ns for path in plan.work.glob("shard-*")} == shards
+    with closing(OpenRelease.open(Releases(plan.releases).current())) as release:
+        assert release.tables["doppel.spectra"].columns[0].ssa_utype == "ssa:Newly.Told"
+    assert not build(plan).new
+
+
+def test_changed_words_of_a_collection_are_published(small: Callable[..., BuildPlan]) -> None:
+    plan = small("sim_library")
+    first = build(plan)
+    (collection,) = plan.collections
+    second = build(replace(plan, collections=(replace(collection, description="Newly told"),)))
+    assert second.release != first.release
+    with closing(OpenRelease.open(Releases(plan.releases).current())) as release:
+        assert release.collections["sim_library"].config.description == "Newly told"
 
 
 def test_an_empty_directory_is_told(tmp_path: Path, small: Callable[..., BuildPlan]) -> None:

@@ -22,6 +22,8 @@ from service.query.value import (
     DECIMAL,
     INTEGERS,
     MOMENT,
+    RANK,
+    REGIONS,
     UNKNOWN,
     Shape,
     Value,
@@ -269,7 +271,7 @@ class Expressions:
         call = Call(
             exp.Anonymous(this="CAST", expressions=[node.this]), [value], self.context.bind, self.similarity
         )
-        return from_text(call, name, value.literal.split())
+        return from_text(call, value.literal, name)
 
     def call(self, node: Any) -> Value:
         declared = FUNCTIONS[node.this.upper()]
@@ -489,8 +491,8 @@ def shape_of_column(field: Field) -> Shape | None:
     """The region that a column holds. ObsCore's `adql:REGION` is text: in our tables a circle in STC-S,
     around the columns s_ra and s_dec, which are indexed."""
     xtype = field.column.xtype
-    if xtype in ("point", "circle", "polygon"):
-        return column_shape(field.sql, xtype)
+    if xtype in REGIONS and field.column.datatype in RANK:
+        return column_shape(vectors.doubles(Value(field.sql, field.column)), xtype)
     if xtype != "adql:REGION" or not field.column.std:
         return None
     source = field.source.fields if field.source is not None and field.source.table is not None else ()

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-from service.query import sphere
+from service.query import regions, sphere
 from service.query.call import Call
 from service.query.value import Shape, Value, described, number, truth
 
@@ -40,30 +40,50 @@ def column_shape(sql: str, kind: str) -> Shape:
 
 def shape_of(call: Call, place: int, kinds: Sequence[str] = tuple(XTYPES)) -> Shape:
     """The argument as a region of one of the kinds."""
+    shape = shape_at(call, place)
+    if shape is None or shape.kind not in kinds:
+        wanted, found = " or ".join(kind.upper() for kind in kinds), call.args[place].kind
+        if shape is not None:
+            found = f"a {shape.kind}"
+        raise call.fault(f"argument {place + 1} of {call.name} must be a {wanted}, not {found}", place)
+    return shape
+
+
+def shape_at(call: Call, place: int) -> Shape | None:
+    """The region that an argument is. What uploads hold is read when it is asked for, row by row."""
     value = call.args[place]
-    if value.shape is None or value.shape.kind not in kinds:
-        expected = " or ".join(kind.upper() for kind in kinds)
-        raise call.fault(f"argument {place + 1} of {call.name} must be a {expected}, not {value.kind}", place)
-    return value.shape
+    source = value.field.source if value.field is not None else None
+    if source is None or not source.uploaded or (value.column.xtype or "").lower() not in regions.OF_XTYPE:
+        return value.shape
+    tables, table, column = (
+        call.similarity.context.tables,
+        source.sql.strip('"'),
+        value.sql.rpartition(".")[2],
+    )
+    try:
+        kind, name = regions.beside(tables, table, column, value.column)
+    except ValueError as problem:
+        raise call.fault(str(problem), place) from None
+    return column_shape(f"{source.alias}.{name}", kind)
 
 
 def coordinates(call: Call) -> list[Value]:
     """The arguments without the coordinate system, points replaced by their numbers (ADQL 2.1, 4.2.5)."""
-    args = list(call.args)
-    if args and isinstance(args[0].literal, str):
-        system = args[0].literal.strip().upper()
+    places = list(range(len(call.args)))
+    if places and isinstance(call.args[0].literal, str):
+        system = call.args[0].literal.strip().upper()
         if system not in SYSTEMS:
             raise call.fault(
-                f"the coordinate system {args[0].literal!r} is not known; expected 'ICRS' or ''", 0
+                f"the coordinate system {call.args[0].literal!r} is not known; expected 'ICRS' or ''", 0
             )
-        args = args[1:]
-    kinds = {value.shape is not None for value in args}
-    if call.name == "POLYGON" and len(kinds) > 1:
+        places = places[1:]
+    found = [(call.args[place], shape_at(call, place)) for place in places]
+    if call.name == "POLYGON" and len({shape is not None for _, shape in found}) > 1:
         raise call.fault("the vertices of POLYGON must be all points or all numbers")
     numbers: list[Value] = []
-    for value in args:
-        if value.shape is not None and value.shape.kind == "point":
-            numbers += value.shape.parts
+    for value, shape in found:
+        if shape is not None and shape.kind == "point":
+            numbers += shape.parts
         elif value.numeric or value.null:
             numbers.append(value)
         else:
@@ -75,15 +95,11 @@ def constructor(kind: str, least: int, most: int | None = None) -> Callable[[Cal
     def make(call: Call) -> Value:
         parts = coordinates(call)
         if len(parts) < least or len(parts) > (most or least) or (kind == "polygon" and len(parts) % 2):
-            raise call.fault(f"{call.name} has {len(parts)} numbers; expected {expected(kind)}")
+            raise call.fault(f"{call.name} has {len(parts)} numbers; expected {regions.expected(kind)}")
         check_constants(call, kind, parts)
         return shape_value(kind, parts)
 
     return make
-
-
-def expected(kind: str) -> str:
-    return {"point": "ra, dec", "circle": "ra, dec, radius"}.get(kind, "three or more pairs of ra, dec")
 
 
 def check_constants(call: Call, kind: str, parts: Sequence[Value]) -> None:
@@ -107,12 +123,14 @@ def box(call: Call) -> Value:
         north, south = f"({dec} + {height} / 2.0)", f"({dec} - {height} / 2.0)"
         corners = (west, south, east, south, east, north, west, north)
         return shape_value("polygon", [number(sql) for sql in corners])
-    ra0, dec0, dx, dy = constant
-    if not (0 <= dx <= 360 and 0 <= dy <= 180 and -90 <= dec0 <= 90):
-        raise call.fault("BOX: the centre or the extents are outside the sky")
-    south0, north0 = max(dec0 - dy / 2, -90.0), min(dec0 + dy / 2, 90.0)
-    ring = (ra0 - dx / 2, south0, ra0 + dx / 2, south0, ra0 + dx / 2, north0, ra0 - dx / 2, north0)
-    return constant_shape(call, "polygon", ring)
+    return constant_shape(call, "polygon", regions.box(*on_the_sky(call, "box", constant)))
+
+
+def on_the_sky(call: Call, kind: str, numbers: Sequence[float]) -> regions.Numbers:
+    try:
+        return regions.checked(kind, numbers)
+    except ValueError as problem:
+        raise call.fault(f"{call.name}: {problem}") from None
 
 
 def constant_shape(call: Call, kind: str, numbers: Sequence[float]) -> Value:
@@ -121,30 +139,15 @@ def constant_shape(call: Call, kind: str, numbers: Sequence[float]) -> Value:
 
 def region(call: Call) -> Value:
     """A literal in STC-S or DALI's form: `CIRCLE ICRS 10 20 1`, `POLYGON 1 2 3 4 5 6`, `BOX 1 2 3 4`."""
-    words = call.words(0).upper().split()
-    if not words or words[0] not in ("POINT", "POSITION", "CIRCLE", "POLYGON", "BOX"):
-        raise call.fault("REGION takes POINT, CIRCLE, POLYGON or BOX with numbers in degrees", 0)
-    kind = {"POSITION": "point", "BOX": "box"}.get(words[0], words[0].lower())
-    rest = [word for word in words[1:] if word not in ("ICRS", "GEOCENTER", "BARYCENTER", "TOPOCENTER")]
-    return from_text(call, kind, rest)
+    return from_text(call, call.words(0))
 
 
-def from_text(call: Call, kind: str, words: Sequence[str]) -> Value:
+def from_text(call: Call, text: str, kind: str = "") -> Value:
+    """A region in words, or the numbers of one of a known kind."""
     try:
-        numbers = [float(word) for word in words]
-    except ValueError:
-        raise call.fault(f"{' '.join(words)!r} are not numbers in degrees", 0) from None
-    count = {"point": len(numbers) == 2, "circle": len(numbers) == 3, "box": len(numbers) == 4}
-    if not count.get(kind, len(numbers) >= 6 and len(numbers) % 2 == 0) or not all(
-        map(math.isfinite, numbers)
-    ):
-        raise call.fault(f"a {kind} takes {expected(kind)}, not {len(numbers)} numbers", 0)
-    if kind == "box":
-        ra, dec, dx, dy = numbers
-        ring = (ra - dx / 2, dec - dy / 2, ra + dx / 2, dec - dy / 2,
-                ra + dx / 2, dec + dy / 2, ra - dx / 2, dec + dy / 2)  # fmt: skip
-        return constant_shape(call, "polygon", ring)
-    return constant_shape(call, kind, numbers)
+        return constant_shape(call, *regions.in_words(text, kind))
+    except ValueError as problem:
+        raise call.fault(f"{call.name}: {problem}", 0) from None
 
 
 def separation(first: Sequence[Value], second: Sequence[Value]) -> str:

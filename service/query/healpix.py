@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from service.query.call import Call
-from service.query.geometry import shape_value
+from service.query.geometry import shape_of, shape_value
 from service.query.value import Value, described, naming, number
 
 
@@ -13,10 +13,7 @@ def healpix_index(call: Call) -> Value:
     """The nested HEALPix cell at an order; from longitude and latitude, or from a point."""
     order = order_of(call)
     if len(call.args) == 2:
-        shape = call.args[1].shape
-        if shape is None or shape.kind != "point":
-            raise call.fault(f"argument 2 of {call.name} must be a POINT", 1)
-        ra, dec = shape.parts
+        ra, dec = shape_of(call, 1, ("point",)).parts
     else:
         ra, dec = call.number(1), call.number(2)
     known = f"CASE WHEN a IS NOT NULL AND d IS NOT NULL THEN {cell_of('a', 'd', order)} END"

@@ -86,10 +86,10 @@ class Value:
         """For people."""
         if self.null:
             return "NULL"
-        if self.column.xtype in REGIONS:
-            return f"a {self.column.xtype}"
         if self.text:
             return "text"
+        if self.column.xtype in REGIONS:
+            return f"a {self.column.xtype}"
         return "an array" if self.array else ("a number" if self.numeric else f"a {self.column.datatype}")
 
 

@@ -18,6 +18,7 @@ WITH_Q3C = (
     "test_adql.py",
     "test_fuzz.py",
     "test_geometry.py",
+    "test_regions.py",
     "test_vectors.py",
     "test_an_answer_is_as_written",
 )

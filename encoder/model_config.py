@@ -67,6 +67,10 @@ class ModelConfig:
         default=False,
         metadata={"doc": "publish the spectra on the grid as arrays: doppel.flux_<name> and doppel.grids"},
     )
+    lists: tuple[str, ...] = field(
+        default=(),
+        metadata={"doc": "spaces as 'all; velocity:0' that leave out what varies most: lists of their own"},
+    )
 
     def __post_init__(self) -> None:
         _check_name(self.name)
@@ -90,7 +94,7 @@ class ModelConfig:
     @property
     def training(self) -> dict[str, object]:
         """What the trained model depends on: neither vectors made elsewhere nor what is published of it."""
-        without = ("vectors", "scales", "publish_flux")
+        without = ("vectors", "scales", "publish_flux", "lists")
         return {name: value for name, value in asdict(self).items() if name not in without}
 
     @classmethod
@@ -162,9 +166,10 @@ def _typed(key: str, value: object) -> object:
     """The value in its setting's type, or ValueError."""
     if key == "grid":
         return _grid(value)
-    if key == "collections":
+    if key in ("collections", "lists"):
         if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
-            raise ValueError(f"[[model]] {key} must be a list of names, not {value!r}")
+            what = "names" if key == "collections" else "spaces"
+            raise ValueError(f"[[model]] {key} must be a list of {what}, not {value!r}")
         return tuple(value)
     wanted = {
         "name": str,

@@ -24,6 +24,7 @@ from index.embed import embed
 from index.external import ExternalError, external_model
 from index.facts import read_facts
 from index.manifest import Manifest
+from index.metric import parse_space
 from index.reading import Spectra, read
 from index.release import Releases
 from index.rows import Words, seen_table
@@ -156,7 +157,14 @@ def _release(
 def content_of(
     plan: BuildPlan, seen: pa.Table, models: Sequence[TrainedModel], refused: Sequence[Refusal]
 ) -> Content:
-    """What a release of the plan's collections is made of."""
+    """What a release of the plan's collections is made of; BuildError where a space has no meaning."""
+    lists = {config.name: config.lists for config in plan.models if config.lists}
+    for model in models:
+        for space in lists.get(model.recipe.name, ()):
+            try:
+                parse_space(space, model.recipe)
+            except ValueError as error:
+                raise BuildError(f"[[model]] {model.recipe.name} lists {space!r}: {error}") from error
     return Content(
         authority=plan.archive.authority,
         words={config.name: _words(config, plan) for config in plan.collections},
@@ -166,6 +174,7 @@ def content_of(
         collections=[asdict(config) for config in plan.collections],
         base=plan.base,
         flux=[config.name for config in plan.models if config.publish_flux],
+        lists=lists,
     )
 
 

@@ -7,7 +7,7 @@ import os
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -68,6 +68,7 @@ class Content:
     base: Path = Path()
     extra: Sequence[tuple[Table, pa.Table]] = ()  # tables of the archive's own, published as they are
     flux: Sequence[str] = ()  # models whose prepared spectra are published
+    lists: Mapping[str, Sequence[str]] = field(default_factory=dict)  # spaces that have their own, by model
 
 
 def write_files(directory: Path, root: Path, content: Content) -> str:
@@ -234,11 +235,15 @@ def write_part(directory: Path, content: Content, first: int = 0, limits: Limits
     """Identifiers and vectors of spectra that have row numbers from `first` on."""
     rank = identifiers.write(directory / identifiers.FILE, as_table(content.seen)["publisher_did"])
     for model in content.models:
-        of = model.embeddings.of
+        of, recipe = model.embeddings.of, model.recipe
+        metric, *others = (
+            parse_space(space, recipe)
+            for space in (recipe.default_preset, *content.lists.get(recipe.name, ()))
+        )
         if len(of):
-            weights = parse_space(model.recipe.default_preset, model.recipe)
-            target = directory / "vectors" / model.recipe.name
-            VectorSet.build(target, of + first, model.embeddings.vectors, rank[of], weights, limits=limits)
+            target = directory / "vectors" / recipe.name
+            given = of + first, model.embeddings.vectors, rank[of]
+            VectorSet.build(target, *given, metric, others, limits=limits)
 
 
 def table_hashes(arrow: Mapping[str, Rows]) -> dict[str, str]:
@@ -253,9 +258,14 @@ def _hash(name: str, one: Rows) -> str:
 
 
 def vector_hashes(content: Content) -> dict[str, str]:
-    return {
+    """Of vectors, and of the spaces that have lists of their own: with them it is another release."""
+    vectors = {
         f"vectors/{model.recipe.name}": manifest.content_hash(
             pa.table({"row": model.embeddings.of, "vector": rows.vector_lists(model.embeddings.vectors)})
         )
         for model in content.models
+    }
+    return vectors | {
+        f"lists/{name}": manifest.content_hash(pa.table({"space": spaces}))
+        for name, spaces in content.lists.items()
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -81,6 +82,7 @@ class Part:
     columns: Vectors | None = None  # (d, n)
     codes: Codes | None = None
     live: Mask | None = None  # False for removed rows
+    others: Sequence[Part] = ()  # the same rows in lists that were made for other metrics
 
     @classmethod
     def open(cls, directory: Path, limits: Limits, codes: Codes | None) -> Part:
@@ -91,7 +93,7 @@ class Part:
             )
             lists = Lists.open(directory) if codes else None
             columns = np.asarray(np.load(directory / "columns.npy", mmap_mode="r")) if codes else None
-        except (OSError, ValueError) as failure:
+        except (OSError, EOFError, ValueError) as failure:
             raise ValueError(f"{directory}: a file cannot be read: {failure}") from failure
         shapes = {"rows": len(rows), "vectors": len(vectors), "ranks": len(did_rank)}
         if columns is not None and lists is not None:
@@ -107,7 +109,13 @@ class Part:
             return self
         live = np.ones(len(self), dtype=np.bool_)
         live[gone] = False
-        return replace(self, live=live)
+        return replace(self, live=live, others=[other.without(removed) for other in self.others])
+
+    def for_metric(self, weights: Weights) -> Part:
+        """This part, or another of the same rows whose lists tell more about distances by these weights."""
+        if not self.others or (self.codes is not None and weights.proportional(self.codes.metric)):
+            return self
+        return max((self, *self.others), key=lambda part: part._listed[0].explained(weights))
 
     def __len__(self) -> int:
         return len(self.rows)

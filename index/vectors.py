@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ from index.strategy import Limits
 
 TRAINED_PER_LIST = 40  # rows that k-means sees per list
 CHUNK = 65_536  # rows handled at a time while building
+OTHER = "lists-"  # directories of the same rows in lists for other metrics begin with it
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,7 @@ class VectorSet:
         vectors: ArrayLike,
         did_rank: ArrayLike,
         weights: ArrayLike,
+        others: Sequence[ArrayLike] = (),
         *,
         limits: Limits = Limits(),  # noqa: B008 — frozen
         seed: int = 0,
@@ -134,18 +136,21 @@ class VectorSet:
         """Write the set of `vectors` (n, d) for ascending `rows` (n,) into `directory`, and open it.
 
         `did_rank` (n,) orders rows of equal distance; `weights` (d,) is the default metric as `parse_space`
-        gives it: the lists are made for it. Vectors that are not finite are refused by row.
+        gives it: the lists are made for it. Each of `others` is a metric that gets lists of its own besides,
+        and copies of all vectors in their order. Vectors that are not finite are refused by row.
         """
         row_numbers = np.asarray(rows, dtype=np.int64)
         matrix, ranks = np.asarray(vectors, dtype=np.float32), np.asarray(did_rank)
         _check_rows(row_numbers, matrix, ranks)
-        metric = Weights.of(weights, matrix.shape[1])
-        directory.mkdir(parents=True, exist_ok=True)
         listed = len(matrix) > limits.subset_rows
-        order = _build_lists(directory, matrix, metric, seed) if listed else np.arange(len(matrix))
-        save_arrays(directory, row_numbers, matrix, ranks, order, listed)
-        if listed:
-            np.save(directory / "needed.npy", _open_part(directory, limits).lists_needed())
+        metrics = [Weights.of(one, matrix.shape[1]) for one in (weights, *(others if listed else ()))]
+        for number, metric in enumerate(metrics):
+            path = directory / f"{OTHER}{number}" if number else directory
+            path.mkdir(parents=True, exist_ok=True)
+            order = _build_lists(path, matrix, metric, seed) if listed else np.arange(len(matrix))
+            save_arrays(path, row_numbers, matrix, ranks, order, listed)
+            if listed:
+                np.save(path / "needed.npy", _open_part(path, limits).lists_needed())
         return cls.open(directory, limits=limits)
 
     @classmethod
@@ -167,7 +172,7 @@ class VectorSet:
         gone = np.empty(0, dtype=np.int64) if removed is None else np.asarray(removed, dtype=np.int64)
         parts: list[Part] = []
         for path in (directory, *segments):
-            part = _open_part(path, limits).without(gone)
+            part = _open_parts(path, limits).without(gone)
             for earlier in parts:
                 _check_segment(path, part, earlier)
             parts.append(part)
@@ -203,11 +208,11 @@ class VectorSet:
         point, metric = point_of(query, self.dimension), Weights.of(weights, self.dimension)
         check_k(k)
         rows = None if among is None else np.asarray(among, dtype=np.int64)
+        parts = [part.for_metric(metric) for part in self._parts]
         hits = [
-            part.search(point, k + (exclude is not None), metric, part.passing(rows), exact)
-            for part in self._parts
+            part.search(point, k + (exclude is not None), metric, part.passing(rows), exact) for part in parts
         ]
-        return self._merged(hits, k, exclude)
+        return self._merged(parts, hits, k, exclude)
 
     def search_batch(
         self,
@@ -224,8 +229,9 @@ class VectorSet:
         check_k(k)
         if not len(points):
             return []
-        answers = [part.search_batch(points, k + 1, metric, exact) for part in self._parts]
-        return [self._merged(hits, k, row) for *hits, row in zip(*answers, left_out, strict=True)]
+        parts = [part.for_metric(metric) for part in self._parts]
+        answers = [part.search_batch(points, k + 1, metric, exact) for part in parts]
+        return [self._merged(parts, hits, k, row) for *hits, row in zip(*answers, left_out, strict=True)]
 
     def within(
         self,
@@ -240,8 +246,9 @@ class VectorSet:
         check_radius(radius)
         point, metric = point_of(query, self.dimension), Weights.of(weights, self.dimension)
         rows = None if among is None else np.asarray(among, dtype=np.int64)
-        hits = [part.within(point, radius, metric, part.passing(rows)) for part in self._parts]
-        return self._merged(hits, None, exclude)
+        parts = [part.for_metric(metric) for part in self._parts]
+        hits = [part.within(point, radius, metric, part.passing(rows)) for part in parts]
+        return self._merged(parts, hits, None, exclude)
 
     def distances(self, query: ArrayLike, weights: ArrayLike) -> Reals:
         """The distance of every row, aligned with `rows`."""
@@ -263,19 +270,23 @@ class VectorSet:
             result[np.searchsorted(self.rows, part.rows[live])] = part.vectors[live]
         return result
 
-    def _merged(self, hits: Sequence[Hits], k: int | None, exclude: int | None) -> Matches:
+    def _merged(
+        self, parts: Sequence[Part], hits: Sequence[Hits], k: int | None, exclude: int | None
+    ) -> Matches:
         """One answer from those of the parts."""
-        rows = [part.rows[h.places] for part, h in zip(self._parts, hits, strict=True)]
-        ranks = rows if len(hits) == 1 else self._ranks(hits, rows)
+        rows = [part.rows[h.places] for part, h in zip(parts, hits, strict=True)]
+        ranks = rows if len(hits) == 1 else self._ranks(parts, hits, rows)
         found = [
             Found(mine, rank, h.distance, h.plan) for mine, rank, h in zip(rows, ranks, hits, strict=True)
         ]
         return merged(found, k, exclude)
 
-    def _ranks(self, hits: Sequence[Hits], rows: Sequence[Ids]) -> Sequence[NDArray[Any]]:
+    def _ranks(
+        self, parts: Sequence[Part], hits: Sequence[Hits], rows: Sequence[Ids]
+    ) -> Sequence[NDArray[Any]]:
         """What orders rows of several parts that are equally far."""
         if self._dids_of is None:
-            return [part.did_rank[h.places] for part, h in zip(self._parts, hits, strict=True)]
+            return [part.did_rank[h.places] for part, h in zip(parts, hits, strict=True)]
         by_did = pc.rank(self._dids_of(np.concatenate(rows)), tiebreaker="first").to_numpy()
         return np.split(by_did, np.cumsum([len(one) for one in rows])[:-1])
 
@@ -329,6 +340,16 @@ def _chunks(length: int) -> Iterator[slice]:
     return (slice(start, min(start + CHUNK, length)) for start in range(0, length, CHUNK))
 
 
+def _open_parts(directory: Path, limits: Limits) -> Part:
+    """A part with those of the same rows in other lists."""
+    part = _open_part(directory, limits)
+    others = [_open_part(path, limits) for path in sorted(directory.glob(f"{OTHER}*"))]
+    for other in others:
+        if len(other) != len(part):
+            raise ValueError(f"{directory}: other lists hold {len(other)} of {len(part)} rows")
+    return replace(part, others=others) if others else part
+
+
 def _open_part(directory: Path, limits: Limits) -> Part:
     if not (directory / "offsets.npy").exists():
         return Part.open(directory, limits, None)
@@ -336,7 +357,7 @@ def _open_part(directory: Path, limits: Limits) -> Part:
         index: Any = faiss.read_index(str(directory / "index.faiss"), faiss.IO_FLAG_MMAP_IFC)
         values, centre = np.load(directory / "metric.npy")
         metric = Weights.of(values, len(values))
-    except (RuntimeError, OSError, ValueError) as failure:
+    except (RuntimeError, OSError, EOFError, ValueError) as failure:
         raise ValueError(f"{directory}: the index cannot be read: {failure}") from failure
     part = Part.open(directory, limits, FaissCodes(index, metric, centre))
     held = {"vectors": index.ntotal, "dimensions": index.d, "lists": index.nlist}

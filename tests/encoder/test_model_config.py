@@ -40,6 +40,7 @@ def test_every_setting_is_documented() -> None:
         ({"min_coverage": "half"}, "must be float"),
         ({"seed": True}, "seed must be int"),
         ({"collections": "miles"}, "list of names"),
+        ({"lists": "all; velocity:0"}, "list of spaces"),
         ({"axes": 60, "components": 30}, "too many"),
     ],
 )
@@ -54,7 +55,8 @@ def test_vectors_made_elsewhere_have_no_flux_to_publish() -> None:
 
 
 def test_what_is_published_makes_no_other_model() -> None:
-    with_flux = ModelConfig.from_table({"name": "optical", "grid": GRID, "publish_flux": True})
+    more = {"publish_flux": True, "lists": ["all; velocity:0"]}
+    with_flux = ModelConfig.from_table({"name": "optical", "grid": GRID, **more})
     assert with_flux.training == ModelConfig.from_table({"name": "optical", "grid": GRID}).training
 
 

@@ -111,6 +111,19 @@ def test_scales_are_the_scatter_of_repeats(given: OpenRelease) -> None:
     assert len(given.models["given"].repeat_distances("physics")) == N // 2 - 1
 
 
+def test_a_space_with_lists_of_its_own_makes_another_release(
+    report: tuple[Path, Report], tmp_path: Path
+) -> None:
+    with_lists = written(tmp_path, CONFIG + 'lists = ["; z00:0"]')
+    first = built(with_lists)
+    assert first.release != report[1].release
+    assert (again := built(with_lists)).release == first.release
+    assert not again.new
+    strange = written(tmp_path, CONFIG + 'lists = ["; z0:0"]')
+    with pytest.raises(BuildError, match=r"given lists '; z0:0': 'z0' is not a latent"):
+        built(strange)
+
+
 def test_nothing_new_does_nothing(report: tuple[Path, Report]) -> None:
     again = built(report[0] / "doppel.toml")
     assert (again.release, again.new) == (report[1].release, False)

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import TYPE_CHECKING
 
+from sqlalchemy.exc import OperationalError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -19,7 +20,7 @@ from starlette.routing import BaseRoute, Route
 
 from index.engines.vector_server import ServerMissing
 from service.errors import ServiceFault
-from service.faults import BodyLimit, http_fault, internal_error, server_missing, service_fault
+from service.faults import BodyLimit, http_fault, internal_error, server_missing, service_fault, state_missing
 from service.jobs import Jobs
 from service.parsers import Parsers
 from service.protocols import (
@@ -50,24 +51,25 @@ if TYPE_CHECKING:
 LOOK_SECONDS = 2.0  # how often a newly published release is looked for
 
 ROUTES: list[BaseRoute] = [
-    Route("/health", health),
-    Route("/metrics", metrics),
-    *pages.routes,
-    *tap.routes,
-    *vosi.routes,
-    *examples.routes,
-    *capabilities.routes,
     *ssa.routes,
     *similar.routes,
     *scs.routes,
     *datalink.routes,
     *soda.routes,
     *products.routes,
+    *tap.routes,
+    *vosi.routes,
+    *examples.routes,
+    *capabilities.routes,
     *derived.routes,
     *encode.routes,
     *oai.routes,
     *moc.routes,
+    *pages.routes,
+    Route("/health", health),
+    Route("/metrics", metrics),
 ]
+"""They are tried in this order: first what programs ask for all the time."""
 
 
 def create_app(config: Config, holder: ReleaseHolder, state: State) -> Starlette:
@@ -89,6 +91,7 @@ def create_app(config: Config, holder: ReleaseHolder, state: State) -> Starlette
         exception_handlers={
             ServiceFault: service_fault,
             ServerMissing: server_missing,
+            OperationalError: state_missing,
             HTTPException: http_fault,
             404: pages.nothing_here,
             Exception: internal_error,

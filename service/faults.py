@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 
+from sqlalchemy.exc import OperationalError
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -29,6 +30,7 @@ SODA_WORDS = {
     "MultiValuedParamNotSupported": "MultiValuedParamNotSupported",
 }
 TOO_LARGE = "The request is larger than this service accepts: at most {limit} bytes"
+STATE = "Nothing can be kept here now: the disk is full or the database of the state is gone; try again later"
 INTERNAL = "Internal error: it is in the log of the service; please tell its operator what you asked and when"
 
 
@@ -114,6 +116,13 @@ async def server_missing(request: Request, error: Exception) -> Response:
     """A server that keeps a part of the vectors does not answer; the others alone are no answer."""
     assert isinstance(error, ServerMissing)  # noqa: S101 -- registered for this class
     return await service_fault(request, missing(error))
+
+
+async def state_missing(request: Request, error: Exception) -> Response:
+    """The state's database is full or does not answer: what needs none of it is answered as ever."""
+    assert isinstance(error, OperationalError)  # noqa: S101 -- registered for this class
+    log.error("The state cannot be used at %s: %s", request.url.path, error.orig)
+    return await service_fault(request, BusyFault(STATE))
 
 
 async def internal_error(request: Request, error: Exception) -> Response:

@@ -25,6 +25,10 @@ BY_DATA = (
     (re.compile(r"^Binder Error", re.I), "types or names that do not go together"),
 )
 
+LOST = re.compile(
+    r"^cannot reach PostgreSQL|terminating connection|closed the connection|no connection to the server", re.I
+)
+
 
 def missing(error: ServerMissing) -> BusyFault:
     """Which server of the archive is missing, by its number; its address is for the log."""
@@ -35,7 +39,7 @@ def missing(error: ServerMissing) -> BusyFault:
 @contextmanager
 def told(limit: float | None) -> Iterator[None]:
     """UsageFault where the data are the cause, TimeoutFault for the limit of time, BusyFault where a server
-    is missing; all else is a bug."""
+    or the database is missing; all else is a bug."""
     try:
         yield
     except EngineTimeout:
@@ -47,6 +51,9 @@ def told(limit: float | None) -> Iterator[None]:
         raise missing(error) from None
     except EngineError as error:
         message = str(error)
+        if LOST.search(message):
+            LOG.error("%s", message)
+            raise BusyFault("the database of this archive does not answer; try again later") from None
         for pattern, words in BY_DATA:
             if pattern.search(message):
                 LOG.info("query failed on its data: %s", message)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 
 from registry_metadata.columns import Column, Table
 from service.errors import UsageFault
@@ -267,9 +268,13 @@ def parameter_columns(table: Table) -> Iterator[Column]:
             yield column
 
 
+@lru_cache(maxsize=64)
+def _by_parameter(table: Table) -> Mapping[str, Column]:
+    return {column.name.upper(): column for column in parameter_columns(table)}
+
+
 def _columns(params: Params, table: Table | None, *, of_model: bool) -> Iterator[Condition]:
-    for column in parameter_columns(table) if table else ():
-        name = column.name.upper()
+    for name, column in _by_parameter(table).items() if table else ():
         text = params.one(name) if name in params.values else None
         if text is None:
             continue

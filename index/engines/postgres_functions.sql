@@ -30,9 +30,19 @@ CREATE OR REPLACE FUNCTION adql.divide(x float8, y float8) RETURNS float8 LANGUA
                       ELSE x * 'Infinity'::float8 END $$;
 CREATE OR REPLACE FUNCTION adql.cot(x float8) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$ SELECT adql.divide(1, pg_catalog.tan(x)) $$;
+-- Multiples of y by powers of two are taken away, each without rounding, from the largest down.
+CREATE OR REPLACE FUNCTION adql.fmod_exact(x float8, y float8) RETURNS float8 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
+    AS $$ WITH RECURSIVE steps(r) AS (SELECT x UNION ALL
+          SELECT CASE WHEN p > r / 2 THEN r - p ELSE r - 2 * p END FROM steps,
+          LATERAL (SELECT floor((ln(r) - ln(y)) / ln(2.0::float8)) AS k) AS e,
+          LATERAL (SELECT y * 2.0::float8 ^ floor(k / 2) * 2.0::float8 ^ (k - floor(k / 2) - 1) AS p) AS m WHERE r >= y)
+          SELECT min(r) FROM steps $$;
 CREATE OR REPLACE FUNCTION adql.fmod(x float8, y float8) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$ SELECT CASE WHEN y = 0 THEN 'NaN'::float8 WHEN x IS NULL OR y IS NULL THEN NULL WHEN x < 0 THEN -greatest(0, -x - abs(y) * floor(-x / abs(y)))
-                      ELSE greatest(0, x - abs(y) * floor(x / abs(y))) END $$;
+    AS $$ SELECT CASE WHEN x IS NULL OR y IS NULL THEN NULL
+                      WHEN y IN (0, 'NaN') OR x IN ('Infinity', '-Infinity', 'NaN') THEN 'NaN'::float8
+                      WHEN abs(x) < abs(y) THEN x
+                      WHEN abs(x) / 1048576 < abs(y) THEN sign(x) * greatest(0, abs(x) - abs(y) * floor(abs(x) / abs(y)))
+                      ELSE sign(x) * adql.fmod_exact(abs(x), abs(y)) END $$;
 CREATE OR REPLACE FUNCTION adql.modulo(x float8, y float8) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$ SELECT adql.fmod(x, y) $$;
 CREATE OR REPLACE FUNCTION adql.modulo(x smallint, y smallint) RETURNS smallint LANGUAGE sql IMMUTABLE PARALLEL SAFE

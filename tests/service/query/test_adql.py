@@ -365,6 +365,16 @@ def test_a29_casts(archive: OpenRelease) -> None:
     assert [column.datatype for column in found.columns] == [datatype for _, datatype in CASTS.values()]
 
 
+@pytest.mark.parametrize("divisor", [7.0, 0.7, -360.0, 1e-5, 3e299])
+def test_a19_remainders_are_exact_however_large_the_number(archive: OpenRelease, divisor: float) -> None:
+    """What is left of 1e300 is as exact as what is left of 10: nothing is rounded on the way."""
+    numbers = [1e300, -1e300, 1.7e308, 7e15, 123456789.123, 5.0, 0.0, 2.0**70]
+    table = {"t": upload({"n": ("int", list(range(len(numbers)))), "x": ("double", numbers)})}
+    found = ask(archive, f"SELECT MOD(x, {divisor!r}) AS m FROM TAP_UPLOAD.t ORDER BY n", uploads=table)
+    wanted = [math.fmod(x, divisor) for x in numbers]
+    assert found.column("m") == pytest.approx(wanted, rel=1e-12, abs=1e-9 * abs(divisor))
+
+
 @pytest.mark.parametrize("cast", NO_CASTS)
 def test_a29_what_cannot_be_cast_is_told(archive: OpenRelease, cast: str) -> None:
     with pytest.raises(UsageFault):

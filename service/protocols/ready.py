@@ -7,11 +7,15 @@ answer it and in what order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+
+import pyarrow as pa
 
 from encoder.spectrum import Facts
 from index.release import OpenRelease
+from registry_metadata.columns import Column
 from service.formats.lines import row_texts
 from service.formats.stream import Info
 from service.kept import Kept, once_each
@@ -73,13 +77,24 @@ def described(release: OpenRelease, rows: Sequence[int]) -> list[Described]:
 
 def ready_rows(release: OpenRelease, dids: Sequence[str], form: Form | None, base_url: str) -> list[str]:
     """The cells of each spectrum's row, in the order asked; `form` as in a question."""
-    suffix = form.suffix if form else ""
+    kind = base_url, form.suffix if form else ""
+    return kept_rows(release, dids, kind, partial(made_ready, release, form, base_url))
 
-    def make(missing: Sequence[tuple[str, str, str]]) -> dict[tuple[str, str, str], str]:
-        made = made_ready(release, pages(release, [did for *_, did in missing]), form, base_url)
-        return {(base_url, suffix, did): text for did, text in made.items()}
 
-    return parts(release).rows.all([(base_url, suffix, did) for did in dids], make)
+def kept_rows(
+    release: OpenRelease,
+    dids: Sequence[str],
+    kind: tuple[str, str],
+    make: Callable[[Sequence[str]], Mapping[str, str]],
+) -> list[str]:
+    """The cells of rows of one kind, in the order asked; `make` writes those that are missing, and others
+    beside them, by identifier."""
+
+    def missing_rows(missing: Sequence[tuple[str, str, str]]) -> dict[tuple[str, str, str], str]:
+        made = make(pages(release, [did for *_, did in missing]))
+        return {(*kind, did): text for did, text in made.items()}
+
+    return parts(release).rows.all([(*kind, did) for did in dids], missing_rows)
 
 
 def pages(release: OpenRelease, dids: Sequence[str]) -> list[str]:
@@ -93,15 +108,19 @@ def pages(release: OpenRelease, dids: Sequence[str]) -> list[str]:
     return [release.did_of(row) for start in starts for row in range(start, min(start + PAGE, last))]
 
 
-def made_ready(release: OpenRelease, dids: Sequence[str], form: Form | None, base_url: str) -> dict[str, str]:
+def made_ready(release: OpenRelease, form: Form | None, base_url: str, dids: Sequence[str]) -> dict[str, str]:
     """The cells of these spectra's rows by identifier, read and written like those of every other answer."""
     wanted = Wanted((Listed("ssa_pubdid", tuple(dids)),), form=form)
-    columns = spelled_columns(release)
-    place = [column.name for column in columns].index("ssa_pubDID")
-    made: dict[str, str] = {}
     with answer(release, Question(tree(release, wanted)), base_url=base_url) as found:
-        for batch in Spelling(release, wanted, base_url).batches(found.batches):
-            made.update(zip(batch.column(place).to_pylist(), row_texts(columns, batch), strict=True))
+        batches = Spelling(release, wanted, base_url).batches(found.batches)
+        return by_identifier(spelled_columns(release), "ssa_pubDID", batches)
+
+
+def by_identifier(columns: Sequence[Column], did: str, batches: Iterator[pa.RecordBatch]) -> dict[str, str]:
+    """The cells of rows, by what is in the column `did`."""
+    place, made = [column.name for column in columns].index(did), dict[str, str]()
+    for batch in batches:
+        made.update(zip(batch.column(place).to_pylist(), row_texts(columns, batch), strict=True))
     return made
 
 

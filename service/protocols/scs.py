@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 from sqlglot import exp
 from starlette.requests import Request
 from starlette.responses import Response
@@ -15,15 +17,19 @@ from starlette.routing import BaseRoute, Route
 from registry_metadata.columns import Column
 from service.errors import UsageFault
 from service.formats.choose import Format, choose_format
-from service.formats.stream import Info, Rows
+from service.formats.lines import write_lines
+from service.formats.stream import Info, Remark, Rows
+from service.formats.votable import ServiceDescriptor
+from service.kept import once_each
 from service.limits import Limits
 from service.protocols.dali import Params, finite, position, request_params
 from service.protocols.descriptors import descriptors
+from service.protocols.ready import SHORT, by_identifier, kept_rows
 from service.protocols.spectra import TABLE
 from service.protocols.where import SPECTRA, column
 from service.query import build
 from service.query.build import call, literal
-from service.query.run import Question, answer
+from service.query.run import Question, answer, fetch
 from service.respond import Document, respond
 
 if TYPE_CHECKING:
@@ -58,13 +64,16 @@ class ConeQuery:
         return cls(ra, dec, radius, verbosity, maxrec if radius else 0, form)
 
 
-def tree(release: OpenRelease, asked: ConeQuery) -> exp.Select:
-    """The question as a tree: columns by verbosity, nearest first."""
+def selected(release: OpenRelease, verbosity: int) -> list[exp.Expr]:
     known = release.tables[TABLE].columns
-    wanted = [c for c in known if asked.verbosity > 1 or c.name in BRIEF]
+    return [column(c.name) for c in known if verbosity > 1 or c.name in BRIEF]
+
+
+def tree(asked: ConeQuery, columns: list[exp.Expr]) -> exp.Select:
+    """The question as a tree, nearest first."""
     separation = call("DISTANCE", column(RA), column(DEC), literal(asked.ra), literal(asked.dec))
     return build.select(
-        [column(c.name) for c in wanted],
+        columns,
         build.table(TABLE, SPECTRA),
         where=build.at_most(separation, asked.radius),
         order_by=[build.ascending(separation.copy()), build.ascending(column(DID))],
@@ -79,19 +88,79 @@ def told(known: Column) -> Column:
     return replace(known, ucd=ucd)
 
 
+@once_each
+def described(
+    release: OpenRelease, base_url: str, verbosity: int
+) -> tuple[tuple[Column, ...], tuple[ServiceDescriptor, ...]]:
+    """The columns of an answer, and what to do with its identifiers."""
+    query = build.select(selected(release, verbosity), build.table(TABLE, SPECTRA))
+    with answer(release, Question(query, 0), base_url=base_url) as found:
+        columns = tuple(told(one.column) for one in found.columns)
+        return columns, tuple(descriptors(found.columns, base_url, release))
+
+
+def cells(release: OpenRelease, base_url: str, verbosity: int, dids: Sequence[str]) -> dict[str, str]:
+    """Of the rows of these spectra, by identifier."""
+    query = build.select(
+        selected(release, verbosity),
+        build.table(TABLE, SPECTRA),
+        where=build.one_of(column(DID), dids),
+    )
+    with answer(release, Question(query), base_url=base_url) as found:
+        return by_identifier(described(release, base_url, verbosity)[0], DID, found.batches)
+
+
+def short(services: Any, release: OpenRelease, asked: ConeQuery) -> tuple[Rows, list[str]] | None:
+    """What the document says, and the cells of its rows, which are ready; None where the answer is long."""
+    seconds, base_url, most = services.config.limits.sync_seconds, services.base_url, min(asked.maxrec, SHORT)
+    if not most or not asked.format.tabledata:
+        return None
+    found = fetch(release, Question(tree(asked, [column(DID)]), most, timeout=seconds), base_url=base_url)
+    if found.overflow and asked.maxrec > SHORT:
+        return None
+    make = partial(cells, release, base_url, asked.verbosity)
+    kind = base_url, f"cone {asked.verbosity}"
+    lines = kept_rows(release, [did for (did,) in found.rows], kind, make)
+    return rows_of(services, release, asked, iter(()), found.infos, lambda: found.overflow), lines
+
+
+def rows_of(
+    services: Any,
+    release: OpenRelease,
+    asked: ConeQuery,
+    batches: Iterator[pa.RecordBatch],
+    remarks: Sequence[Remark],
+    overflowed: Callable[[], bool],
+) -> Rows:
+    columns, _ = described(release, services.base_url, asked.verbosity)
+    common = Info("standardID", STANDARD), Info("server_software", "Doppel")
+    infos = (*common, *(Info(one.name, one.value, one.text) for one in remarks))
+    return Rows(columns, batches, infos, overflowed, "spectra", limit=f"MAXREC={asked.maxrec}")
+
+
 def search(services: Any, asked: ConeQuery, stack: ExitStack) -> Document:
     release: OpenRelease = stack.enter_context(services.holder.pin())
-    seconds = services.config.limits.sync_seconds
-    question = Question(tree(release, asked), asked.maxrec, timeout=seconds)
-    found = stack.enter_context(answer(release, question, base_url=services.base_url, references=None))
-    rows = Rows.of(found, [told(one.column) for one in found.columns], name="spectra")
-    infos = (Info("standardID", STANDARD), Info("server_software", "Doppel"), *rows.infos)
-    overflowed = rows.overflowed if asked.radius else lambda: False
-    rows = replace(rows, infos=infos, overflowed=overflowed, limit=f"MAXREC={asked.maxrec}")
-    links = descriptors(found.columns, services.base_url, release)
-    return Document(
-        asked.format.media_type, asked.format.write(rows, links, ()), f"cone.{asked.format.suffix}"
-    )
+    _, links = described(release, services.base_url, asked.verbosity)
+    ready = short(services, release, asked)
+    if ready is not None:
+        chunks = write_lines(*ready, links)
+    else:
+        question = Question(
+            tree(asked, selected(release, asked.verbosity)),
+            asked.maxrec,
+            timeout=services.config.limits.sync_seconds,
+        )
+        found = stack.enter_context(answer(release, question, base_url=services.base_url))
+        rows = rows_of(
+            services,
+            release,
+            asked,
+            found.batches,
+            found.infos,
+            lambda: found.overflow and bool(asked.radius),
+        )
+        chunks = asked.format.write(rows, links, ())
+    return Document(asked.format.media_type, chunks, f"cone.{asked.format.suffix}")
 
 
 async def scs(request: Request) -> Response:

@@ -15,6 +15,7 @@ from astropy.io.votable import parse
 from starlette.testclient import TestClient
 
 from index.release import OpenRelease
+from service.protocols import scs
 from tests.clients import require
 
 
@@ -78,6 +79,17 @@ def test_k04_verbosity_and_maxrec(client: TestClient) -> None:
     widths = [len(cone(client, RA=0, DEC=0, SR=180, MAXREC=3, VERB=level).fields) for level in (1, 2, 3)]
     assert widths[0] < widths[1] <= widths[2]
     assert len(cone(client, RA=0, DEC=0, SR=180, MAXREC=3).array) == 3
+
+
+@pytest.mark.parametrize("more", ["", "&VERB=1", "&VERB=3", "&MAXREC=3", "&MAXREC=0"])
+def test_rows_made_ready_are_as_those_that_are_streamed(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch, more: str
+) -> None:
+    url = f"/scs?RA=150&DEC=2&SR=90{more}"
+    ready = client.get(url).content
+    monkeypatch.setattr(scs, "short", lambda *_: None)
+    assert ready == client.get(url).content
+    assert (b"OVERFLOW" in ready) == ("MAXREC" in more)
 
 
 def test_pyvo_and_stilts_get_the_same(

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from registry_metadata import tables as published
 from registry_metadata.columns import Column, Table
@@ -40,19 +39,15 @@ def arrow_schema(table: Table) -> pa.Schema:
     return pa.schema(hidden + [pa.field(column.name, arrow_type(column)) for column in table.columns])
 
 
-def as_held(table: Table, rows: pa.Table) -> Table:
-    """The table as these rows need it: `char` columns with letters beyond ASCII become `unicodeChar`."""
+def as_held(table: Table, beyond_ascii: Container[str]) -> Table:
+    """The table as its rows need it: `char` columns with letters beyond ASCII become `unicodeChar`."""
     columns = tuple(
         replace(column, datatype="unicodeChar")
-        if column.datatype == "char" and not _is_ascii(rows[column.name])
+        if column.datatype == "char" and column.name in beyond_ascii
         else column
         for column in table.columns
     )
     return replace(table, columns=columns)
-
-
-def _is_ascii(texts: pa.ChunkedArray) -> bool:
-    return bool(pc.all(pc.string_is_ascii(texts), min_count=0).as_py())
 
 
 def tap_schema(tables: Sequence[Table]) -> dict[str, pa.Table]:

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -18,17 +19,18 @@ from numpy.typing import NDArray
 from encoder.prepare import Prepared
 from encoder.recipe import Recipe
 from index import identifiers, manifest, rows
-from index.catalogue import as_held, tap_schema
+from index.catalogue import arrow_schema, as_held, tap_schema
 from index.engines.duckdb_catalogue import write_catalogue
 from index.engines.duckdb_functions import write_functions
-from index.flux import FluxRows, grids_rows
+from index.flux import flux_rows, grids_rows
 from index.metric import parse_space
 from index.strategy import DEFAULT, Limits
+from index.stream import Stream, beyond_ascii, in_slices
 from index.vectors import VectorSet
 from registry_metadata import tables as published
 from registry_metadata.columns import Table, to_json
 
-Rows: TypeAlias = pa.Table | FluxRows
+Rows: TypeAlias = pa.Table | Stream
 FACTS = "internal.facts"
 CATALOGUE = "catalogue.duckdb"
 TABLES = "tables.json"
@@ -76,17 +78,13 @@ def write_files(directory: Path, root: Path, content: Content) -> str:
     content = in_sky_order(content)
     counted = [(model, len(model.embeddings.of)) for model in content.models]
     tables = release_tables([model.recipe for model in content.models], content.flux)
-    arrow: dict[str, Rows] = spectra_tables(tables, content) | model_tables(tables, counted)
-    arrow |= {table.name: held for table, held in content.extra}
-    tables += tuple(table for table, _ in content.extra)
-    tables = held(tables, arrow)
-    arrow |= tap_schema(tables)
     write_functions(directory)
+    tables, arrow = _write_rows(directory, content, tables, counted)
     (directory / TABLES).write_text(to_json(tables), encoding="utf-8")
     write_words(directory, root, content, content.refused)
     for model in content.models:
         shutil.copytree(model.directory, directory / "models" / model.recipe.name)
-    contents = _write_rows(directory, content, tables, arrow)
+    contents = table_hashes(arrow) | vector_hashes(content)
     for name in (TABLES, *(f"models/{model.recipe.name}/recipe.json" for model in content.models)):
         contents[name] = manifest.file_sha256(directory / name)
     contents["collections"] = manifest.words_hash([content.authority, *content.collections])
@@ -101,17 +99,19 @@ def write_files(directory: Path, root: Path, content: Content) -> str:
 
 
 def _write_rows(
-    directory: Path, content: Content, tables: Sequence[Table], arrow: Mapping[str, Rows]
-) -> dict[str, str]:
-    """Catalogue, identifiers and vectors; the hashes of their contents. All at once: each takes long."""
-    settled = {name: one for name, one in arrow.items() if isinstance(one, pa.Table)}
-    with ThreadPoolExecutor(2) as beside:
+    directory: Path, content: Content, tables: Sequence[Table], counted: Sequence[tuple[TrainedModel, int]]
+) -> tuple[tuple[Table, ...], Mapping[str, Rows]]:
+    """Catalogue, identifiers and vectors, the last two beside it; the tables as they are then, their rows."""
+    streams = spectra_tables(tables, content)
+    with ThreadPoolExecutor(1) as beside:
         vectors = beside.submit(write_part, directory, content)
-        hashes = beside.submit(table_hashes, settled)
-        write_catalogue(directory / CATALOGUE, tables, readable(arrow))
+        write_catalogue(directory / CATALOGUE, tables, readers(streams))
         vectors.result()
-        streamed = table_hashes({name: arrow[name] for name in arrow.keys() - settled.keys()})
-        return hashes.result() | streamed | vector_hashes(content)
+    few = model_tables(tables, counted) | {table.name: rows for table, rows in content.extra}
+    tables = held((*tables, *(table for table, _ in content.extra)), streams | few)
+    few |= tap_schema(tables)
+    write_catalogue(directory / CATALOGUE, tables, few)
+    return tables, streams | few
 
 
 def write_words(directory: Path, root: Path, content: Content, refused: Sequence[Refusal]) -> None:
@@ -147,14 +147,8 @@ def as_table(seen: Sequence[rows.Seen] | pa.Table) -> pa.Table:
 def _moved(embeddings: rows.Embeddings, place: NDArray[np.int64]) -> rows.Embeddings:
     """Embeddings under new row numbers, in their order."""
     of = place[embeddings.of]
-    order = np.argsort(of)
-    arrays = ("vectors", "sigmas", "labels", "lo68", "hi68", "lo90", "hi90", "anomaly")
-    return replace(
-        embeddings,
-        of=of[order],
-        reasons={int(place[old]): reason for old, reason in embeddings.reasons.items()},
-        **{name: getattr(embeddings, name)[order] for name in arrays},
-    )
+    reasons = {int(place[old]): reason for old, reason in embeddings.reasons.items()}
+    return replace(embeddings.taken(np.argsort(of), of), reasons=reasons)
 
 
 def release_tables(recipes: Sequence[Recipe], flux: Sequence[str] = ()) -> tuple[Table, ...]:
@@ -167,35 +161,45 @@ def release_tables(recipes: Sequence[Recipe], flux: Sequence[str] = ()) -> tuple
 
 
 def held(tables: Sequence[Table], arrow: Mapping[str, Rows]) -> tuple[Table, ...]:
-    """The tables as their rows need them; prepared spectra have the identifiers of doppel.spectra."""
-    texts = {
-        name: one if isinstance(one, pa.Table) else arrow["doppel.spectra"] for name, one in arrow.items()
-    }
-    return tuple(as_held(table, texts[table.name]) if table.name in texts else table for table in tables)
+    """The tables as their rows need them, once these were read."""
+    return tuple(as_held(one, _beyond_ascii(arrow[one.name])) if one.name in arrow else one for one in tables)
 
 
-def readable(arrow: Mapping[str, Rows]) -> dict[str, pa.Table | pa.RecordBatchReader]:
+def _beyond_ascii(rows: Rows) -> set[str]:
+    return rows.beyond_ascii if isinstance(rows, Stream) else beyond_ascii(rows)
+
+
+def readers(streams: Mapping[str, Stream]) -> dict[str, pa.RecordBatchReader]:
     """The rows as the engine takes them."""
-    return {name: one if isinstance(one, pa.Table) else one.reader() for name, one in arrow.items()}
+    return {name: one.reader() for name, one in streams.items()}
 
 
-def spectra_tables(tables: Sequence[Table], content: Content, first: int = 0) -> dict[str, Rows]:
+def spectra_tables(tables: Sequence[Table], content: Content, first: int = 0) -> dict[str, Stream]:
     """Tables whose rows are the spectra of `content`, in the order of their row numbers, from `first` on."""
     described, seen = {table.name: table for table in tables}, as_table(content.seen)
-    given = rows.numbered(seen, content.words, first)
-    arrow: dict[str, Rows] = {
-        "doppel.spectra": rows.spectra_rows(described["doppel.spectra"], given),
-        "ivoa.obscore": rows.obscore_rows(described["ivoa.obscore"], given),
-        FACTS: rows.facts_rows(given, {m.recipe.name: m.embeddings.reasons for m in content.models}),
+    reasons = {model.recipe.name: model.embeddings.reasons for model in content.models}
+    given = rows.numbered(seen, content.words, reasons, first)
+    spectra, obscore = described["doppel.spectra"], described["ivoa.obscore"]
+    streams = {
+        spectra.name: in_slices(arrow_schema(spectra), given, partial(rows.spectra_rows, spectra)),
+        obscore.name: in_slices(arrow_schema(obscore), given, partial(rows.obscore_rows, obscore)),
+        FACTS: in_slices(rows.FACTS_SCHEMA, given, rows.facts_rows),
     }
     for model in content.models:
-        name = f"doppel.{model.recipe.name}"
-        arrow[name] = rows.model_rows(
-            described[name], model.recipe, seen["publisher_did"], model.embeddings, first
-        )
-        if table := described.get(published.flux_name(model.recipe.name)):
-            arrow[table.name] = FluxRows(table, model.prepared, seen["publisher_did"], first)
-    return arrow
+        table = described[f"doppel.{model.recipe.name}"]
+        streams[table.name] = _model_stream(table, model, seen["publisher_did"], first)
+        if flux := described.get(published.flux_name(model.recipe.name)):
+            streams[flux.name] = flux_rows(flux, model.prepared, seen["publisher_did"], first)
+    return streams
+
+
+def _model_stream(table: Table, model: TrainedModel, dids: pa.ChunkedArray, first: int) -> Stream:
+    def make(places: pa.Table) -> pa.Table:
+        some = model.embeddings.taken(places["place"].to_numpy())
+        return rows.model_rows(table, model.recipe, dids, some, first)
+
+    places = pa.table({"place": np.arange(len(model.embeddings.of))})
+    return in_slices(arrow_schema(table), places, make)
 
 
 def model_tables(tables: Sequence[Table], counted: Sequence[tuple[TrainedModel, int]]) -> dict[str, pa.Table]:

@@ -12,47 +12,37 @@ from numpy.typing import NDArray
 from encoder.prepare import Grid, Prepared
 from encoder.recipe import Recipe
 from index.catalogue import arrow_schema
-from index.manifest import ContentHash
+from index.stream import Stream
 from registry_metadata.columns import Table
 
 BATCH_ROWS = 256  # spectra in memory at once
 METRE = 1e-10  # of an Ångström
 
 
-class FluxRows:
+def flux_rows(
+    table: Table, spectra: Iterable[tuple[int, Prepared]], dids: pa.ChunkedArray, first: int = 0
+) -> Stream:
     """doppel.flux_<model>, of spectra that pass by once, in the order in which they come.
 
     `spectra` are places in the list of all, whose identifiers are `dids`, and what lies there; row numbers
     are places from `first` on.
     """
+    schema = arrow_schema(table)
+    return Stream(schema, _batches(schema, spectra, dids, first))
 
-    def __init__(
-        self, table: Table, spectra: Iterable[tuple[int, Prepared]], dids: pa.ChunkedArray, first: int = 0
-    ) -> None:
-        self._schema, self._first, self._dids = arrow_schema(table), first, dids
-        self._spectra, self._hash = spectra, ContentHash(self._schema)
-        self.num_rows = 0  # so far
 
-    def reader(self) -> pa.RecordBatchReader:
-        """The rows, BATCH_ROWS at a time, counted and hashed on their way."""
-        return pa.RecordBatchReader.from_batches(self._schema, self._hash.of(self._batches()))
-
-    @property
-    def content_hash(self) -> str:
-        """Of all rows, after they were read."""
-        return self._hash.hexdigest
-
-    def _batches(self) -> Iterator[pa.RecordBatch]:
-        coming = iter(self._spectra)
-        while batch := list(islice(coming, BATCH_ROWS)):
-            places = np.array([place for place, _ in batch], np.int64)
-            columns = {
-                "row_number": pa.array(places + self._first),
-                "ssa_pubdid": self._dids.take(pa.array(places)).combine_chunks(),
-                **_on_grid([one for _, one in batch]),
-            }
-            self.num_rows += len(batch)
-            yield pa.record_batch([columns[name] for name in self._schema.names], schema=self._schema)
+def _batches(
+    schema: pa.Schema, spectra: Iterable[tuple[int, Prepared]], dids: pa.ChunkedArray, first: int
+) -> Iterator[pa.RecordBatch]:
+    coming = iter(spectra)
+    while batch := list(islice(coming, BATCH_ROWS)):
+        places = np.array([place for place, _ in batch], np.int64)
+        columns = {
+            "row_number": pa.array(places + first),
+            "ssa_pubdid": dids.take(pa.array(places)).combine_chunks(),
+            **_on_grid([one for _, one in batch]),
+        }
+        yield pa.record_batch([columns[name] for name in schema.names], schema=schema)
 
 
 def _on_grid(spectra: Sequence[Prepared]) -> dict[str, pa.Array]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -108,33 +108,30 @@ def file_sha256(path: Path) -> str:
 
 def content_hash(rows: pa.Table) -> str:
     """Of the ordered rows in batches of fixed length: how they came together does not matter."""
-    whole = _settled(rows).combine_chunks()
-    found = ContentHash(whole.schema)
-    for _ in found.of(whole.to_batches(HASHED_ROWS)):
-        pass
+    found = ContentHash()
+    for batch in rows.combine_chunks().to_batches(HASHED_ROWS):
+        found.add(batch)
     return found.hexdigest
 
 
 class ContentHash:
-    """The hash of rows that only pass by, in batches of fixed length."""
+    """The hash of rows that pass by, in batches of fixed length."""
 
-    def __init__(self, schema: pa.Schema) -> None:
-        self._digest, self._schema = hashlib.blake2b(digest_size=32), schema
+    def __init__(self) -> None:
+        self._digest = hashlib.blake2b(digest_size=32)
 
-    def of(self, batches: Iterable[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        """The same batches; they are hashed as they are taken."""
-        with pa.ipc.new_stream(_Digest(self._digest), self._schema) as stream:
-            for batch in batches:
-                stream.write_batch(batch)
-                yield batch
+    def add(self, batch: pa.RecordBatch) -> None:
+        settled = _settled(batch)
+        with pa.ipc.new_stream(_Digest(self._digest), settled.schema) as stream:
+            stream.write_batch(settled)
 
     @property
     def hexdigest(self) -> str:
-        """Once all batches were taken."""
+        """Of the batches so far."""
         return self._digest.hexdigest()
 
 
-def _settled(rows: pa.Table) -> pa.Table:
+def _settled(rows: pa.RecordBatch) -> pa.RecordBatch:
     """Zeros where values are NULL, and truth values beside: what lies beneath a NULL is left to chance."""
     columns = {}
     for name in rows.column_names:
@@ -143,7 +140,7 @@ def _settled(rows: pa.Table) -> pa.Table:
             columns[f"{name} is told"] = pc.is_valid(values)
             values = pc.fill_null(values, _zero(kind))
         columns[name] = values
-    return pa.table(columns)
+    return pa.record_batch(columns)
 
 
 def _zero(kind: pa.DataType) -> pa.Scalar:

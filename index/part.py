@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, BinaryIO, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,6 +39,7 @@ SPARE = 4  # rows fetched beyond k, since the compressed copies may swap neighbo
 FEW = 0.15  # of the rows are known by their places, more by a mask
 NOWHERE: Ids = np.empty(0, dtype=np.int64)
 WRITTEN = 65_536  # rows written at a time
+COLUMNS = 4  # columns
 TRIED, SAMPLE, K_TRIED = (16, 24, 32, 48, 64, 96, 128, 192, 256), 96, 11  # a row is its own nearest
 ARRAYS = ("rows", "vectors", "did_rank", "position")
 
@@ -404,19 +405,26 @@ def save_arrays(
 
 
 def _copied(path: Path, vectors: Vectors, order: Ids) -> Vectors:
-    """Rows in `order`, written a block at a time and mapped."""
+    """Rows in `order`, written a block at a time, then mapped."""
     if not len(vectors):
         np.save(path, vectors)
         return vectors
-    copy = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=vectors.shape)
-    for start in range(0, len(order), WRITTEN):
-        copy[start : start + WRITTEN] = vectors[order[start : start + WRITTEN]]
-    copy.flush()
-    return copy
+    with path.open("wb") as stream:
+        _write_header(stream, vectors.shape)
+        for start in range(0, len(order), WRITTEN):
+            stream.write(vectors[order[start : start + WRITTEN]].data)
+    return np.asarray(np.load(path, mmap_mode="r"))
 
 
 def _transposed(path: Path, vectors: Vectors) -> None:
-    copy = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=vectors.shape[::-1])
-    for start in range(0, len(vectors), WRITTEN):
-        copy[:, start : start + WRITTEN] = vectors[start : start + WRITTEN].T
-    copy.flush()
+    """Columns, some at a time; never mapped, since what was written would stay in memory."""
+    with path.open("wb") as stream:
+        _write_header(stream, vectors.shape[::-1])
+        for start in range(0, vectors.shape[1], COLUMNS):
+            stream.write(np.ascontiguousarray(vectors[:, start : start + COLUMNS].T).data)
+
+
+def _write_header(stream: BinaryIO, shape: tuple[int, ...]) -> None:
+    """Of an .npy file of float32."""
+    described = {"descr": np.dtype(np.float32).str, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, described)

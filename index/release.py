@@ -29,7 +29,7 @@ from index.engines.columns import in_pieces
 from index.engines.duckdb_engine import DuckDBEngine
 from index.engines.engine import DEFAULT_LIMITS, Engine, EngineLimits
 from index.nearest import Nearest
-from index.rows import FACTS_NAMES, facts_of
+from index.rows import FACTS_SCHEMA, facts_of
 from index.segments import Parts, write_changed
 from registry_metadata.columns import Table, from_json
 
@@ -405,7 +405,7 @@ class OpenRelease:
     def _fact_names(self) -> list[str]:
         """Columns of internal.facts that are known here and that the release has."""
         held = self.engine.table("SELECT * FROM release.internal.facts LIMIT 0").column_names
-        return [name for name in FACTS_NAMES if name in held]
+        return [name for name in FACTS_SCHEMA.names if name in held]
 
     @cached_property
     def _origins(self) -> Mapping[str, Any]:

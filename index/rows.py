@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -57,6 +57,12 @@ class Embeddings:
     anomaly: Float32  # (n,)
     reasons: dict[int, str]  # why the others have none
 
+    def taken(self, which: slice | NDArray[np.int64], of: NDArray[np.int64] | None = None) -> Embeddings:
+        """Some of them, or all in another order; under other places where `of` gives them."""
+        arrays = ("vectors", "sigmas", "labels", "lo68", "hi68", "lo90", "hi90", "anomaly")
+        parts = {name: getattr(self, name)[which] for name in arrays}
+        return replace(self, of=(self.of if of is None else of)[which], **parts)
+
 
 def nothing(recipe: Recipe, reasons: dict[int, str]) -> Embeddings:
     """A model's embeddings of spectra that it can not use, for these reasons."""
@@ -91,7 +97,7 @@ SEEN_SCHEMA = pa.schema(
 them."""
 
 
-FACTS_NAMES = ("row_number", *SEEN_SCHEMA.names, "reasons")
+FACTS_SCHEMA = pa.schema([("row_number", pa.int64()), *SEEN_SCHEMA, ("reasons", pa.string())])
 
 
 def seen_table(seen: Sequence[Seen]) -> pa.Table:
@@ -114,8 +120,11 @@ def sky_order(seen: pa.Table) -> NDArray[np.int64]:
     return np.asarray(order, np.int64)
 
 
-def numbered(seen: pa.Table, words: Mapping[str, Words], first: int = 0) -> pa.Table:
-    """`seen` with row numbers from `first` on, the limits of the exposures and the collections' own words."""
+def numbered(
+    seen: pa.Table, words: Mapping[str, Words], reasons: Mapping[str, Mapping[int, str]], first: int = 0
+) -> pa.Table:
+    """`seen` with row numbers from `first` on, the limits of the exposures, the collections' own words, and
+    by model why it left rows out."""
     start, stop = _exposures(seen)
     at = pc.index_in(seen["collection"], pa.array(list(words), pa.string()))
     told = {
@@ -126,7 +135,16 @@ def numbered(seen: pa.Table, words: Mapping[str, Words], first: int = 0) -> pa.T
     }
     mine = {name: seen[name] for name in seen.column_names}
     rows = pa.array(np.arange(first, first + len(seen)))
-    return pa.table({"row_number": rows, **mine, "t_start": start, "t_stop": stop, **told})
+    whys = _reasons(reasons, len(seen))
+    return pa.table({"row_number": rows, **mine, "t_start": start, "t_stop": stop, **told, "reasons": whys})
+
+
+def _reasons(reasons: Mapping[str, Mapping[int, str]], n: int) -> pa.Array:
+    """JSON texts (n,) from reasons by model and place."""
+    words = np.full(n, "{}", object)
+    for place in {place for by_place in reasons.values() for place in by_place}:
+        words[place] = json.dumps({name: one[place] for name, one in reasons.items() if place in one})
+    return pa.array(words, pa.string())
 
 
 def _exposures(seen: pa.Table) -> tuple[pa.Array, pa.Array]:
@@ -145,13 +163,9 @@ def obscore_rows(table: Table, given: pa.Table) -> pa.Table:
     return computed(OBSCORE, given, arrow_schema(table))
 
 
-def facts_rows(given: pa.Table, reasons: Mapping[str, Mapping[int, str]]) -> pa.Table:
-    """internal.facts: what the service needs to open the original file, and by model why it left rows out."""
-    words = np.full(len(given), "{}", object)
-    for place in {place for by_place in reasons.values() for place in by_place}:
-        words[place] = json.dumps({name: one[place] for name, one in reasons.items() if place in one})
-    held = given.select(["row_number", *SEEN_SCHEMA.names])
-    return held.append_column("reasons", pa.array(words, pa.string()))
+def facts_rows(given: pa.Table) -> pa.Table:
+    """internal.facts: what the service needs to open the original file."""
+    return given.select(FACTS_SCHEMA.names).cast(FACTS_SCHEMA)
 
 
 def facts_of(row: Mapping[str, Any]) -> Facts:

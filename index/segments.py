@@ -28,7 +28,7 @@ from index.content import (
     held,
     in_sky_order,
     model_tables,
-    readable,
+    readers,
     spectra_tables,
     table_hashes,
     vector_hashes,
@@ -133,8 +133,8 @@ def _change_tables(
     """Changes the copied catalogue and writes tables.json; hashes of what is new, and rows by table."""
     before = tuple(from_json((old / TABLES).read_text(encoding="utf-8")))
     more = spectra_tables(before, content, first)
+    rows = change_catalogue(directory / CATALOGUE, readers(more), gone)
     tables = held(before, more)
-    rows = change_catalogue(directory / CATALOGUE, readable(more), gone)
     counted = [(model, rows[f"doppel.{model.recipe.name}"]) for model in content.models]
     instead = model_tables(tables, counted) | (tap_schema(tables) if tables != before else {})
     write_catalogue(directory / CATALOGUE, tables, instead)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from encoder.prepare import Grid, prepare
 from encoder.recipe import GridSpec
 from index.content import TrainedModel
-from index.flux import BATCH_ROWS, FluxRows, grids_rows
+from index.flux import BATCH_ROWS, flux_rows, grids_rows
 from index.release import OpenRelease, Releases
 from index.rows import Seen, nothing
 from registry_metadata.tables import flux_table, grids_table
@@ -65,7 +65,7 @@ def test_spectra_pass_by_in_batches_and_are_counted_and_hashed_on_their_way() ->
     table, n = flux_table("optical", 8), BATCH_ROWS + 10
     dids = pa.chunked_array([[f"ivo://x/y?{row}" for row in range(n)]])
     backwards = range(n - 1, -1, -1)
-    rows = FluxRows(table, iter(synthetic.prepared(backwards, 8)), dids, first=100)
+    rows = flux_rows(table, iter(synthetic.prepared(backwards, 8)), dids, first=100)
     batches = list(rows.reader())
     assert [batch.num_rows for batch in batches] == [BATCH_ROWS, 10]
     assert rows.num_rows == n
@@ -75,7 +75,7 @@ def test_spectra_pass_by_in_batches_and_are_counted_and_hashed_on_their_way() ->
     assert told[-1]["flux"][:2] == [None, None]  # of place 0
     assert told[-1]["ivar"] is None
     assert told[-2]["ivar"] == [100.0] * 8
-    again = FluxRows(table, synthetic.prepared(backwards, 8), dids, first=100)
+    again = flux_rows(table, synthetic.prepared(backwards, 8), dids, first=100)
     again.reader().read_all()
     assert again.content_hash == rows.content_hash
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,22 @@ def test_links_and_pictures_exist_and_are_small(page: Path) -> None:
             file = page.parent / link.partition("#")[0]
             assert file.exists(), link
             assert file.suffix != ".png" or file.stat().st_size < PICTURE_BYTES, link
+
+
+def test_the_matrix_of_clients_names_tests_and_versions_that_are_there() -> None:
+    """Nothing is called seen without the file of a test; versions are those of the packages here."""
+    lines = (DOCS / "clients.md").read_text(encoding="utf-8").splitlines()
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line.startswith("| ")][
+        1:
+    ]
+    assert len(rows) > 20
+    for _, action, state, where in rows:
+        files = re.findall(r"`(tests/[^`]+)`", where)
+        assert all((DOCS.parent / file).is_file() for file in files), action
+        assert files or "](" in where or where == "same" or not state.startswith(("seen", "rules")), action
+    packages = re.findall(r"(pyvo|specutils|astropy) ([\d.]+)", " ".join(row[0] for row in rows))
+    assert len(packages) == 3
+    assert all(f"{version(name)}.".startswith(f"{told}.") for name, told in packages)
 
 
 def told(page: str, base: str, directory: Path) -> str:

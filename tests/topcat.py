@@ -26,6 +26,7 @@ START = "uk.ac.starlink.topcat.Driver"
 CONTROL, ACTIONS, BROWSER = "TOPCAT", "Activation Actions", "Table Browser"
 TAP = "Table Access Protocol (TAP) Query"
 INVOKE = "Invoke selected action on current row (1)"
+PLOT = "Plane Plot (Downloaded)"
 MARK = "> "  # before answers: TOPCAT prints too
 
 

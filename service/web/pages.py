@@ -91,14 +91,16 @@ class Site:
     base: str  # absolute, for what is copied
     path: str  # of the base, for links within the pages: they work under any name of the host
     release: str
+    similarity: str  # the URI of the term
     models: tuple[str, ...]
     spaces: tuple[Space, ...]
     max_k: int = MAX_K
 
     @classmethod
-    def of(cls, release: OpenRelease, title: str, base: str) -> Site:
+    def of(cls, release: OpenRelease, title: str, base: str, similarity: str) -> Site:
         models = tuple(model.recipe.model_id for model in release.models.values())
-        return cls(title, base, urlsplit(base).path.rstrip("/"), release.id, models, tuple(_spaces(release)))
+        path, spaces = urlsplit(base).path.rstrip("/"), tuple(_spaces(release))
+        return cls(title, base, path, release.id, similarity, models, spaces)
 
 
 def _spaces(release: OpenRelease) -> list[Space]:
@@ -265,7 +267,8 @@ def _answer(request: Request, make: Make) -> Response:
     """Runs in a thread, with the release pinned; a fault becomes a page that says it."""
     state = request.app.state
     with state.holder.pin() as release:
-        site = Site.of(release, state.config.service.title, state.base_url)
+        uri = state.config.registry.similarity_uri
+        site = Site.of(release, state.config.service.title, state.base_url, uri)
         archive = Archive(
             release,
             site.path,

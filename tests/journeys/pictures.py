@@ -8,9 +8,9 @@ import time
 from pathlib import Path
 
 from tests.samp import Program, doppel_samp, until
-from tests.topcat import ACTIONS, BROWSER, CONTROL, INVOKE, TAP, Topcat, running
+from tests.topcat import ACTIONS, BROWSER, CONTROL, INVOKE, PLOT, TAP, Topcat, running
 
-QUERY = """SELECT TOP 20 ssa_pubdid, ssa_targname, spectral_class, teff, logg, feh
+QUERY = """SELECT TOP 20 ssa_pubdid, ssa_targname, spectral_class, teff, logg, feh, datalink_url
 FROM doppel.spectra
 WHERE teff BETWEEN 5600 AND 5900 AND ssa_pubdid IN
   (SELECT ssa_pubdid FROM doppel.optical)
@@ -51,10 +51,27 @@ def invoke(topcat: Topcat, directory: Path) -> None:
     settle(topcat, browser, directory / "topcat-neighbours.png")
 
 
+def derive(topcat: Topcat, directory: Path) -> None:
+    """The form of a traversal in the window of links, and what TOPCAT plots of it."""
+    actions, links = topcat.window(ACTIONS), topcat.window("Activation - View Datalink Table")
+    topcat.wait("choose", actions, "View Datalink Table")
+    topcat.wait("click", actions, INVOKE)
+    topcat.wait("select", links, "traversal")
+    topcat.wait("choose", links, "Plot Table", "Report URL")
+    for name, value in {"LATENT": "teff", "SIGMA": "-1 1", "STEPS": "3"}.items():
+        topcat.wait("fill", links, name, value)
+    topcat.wait("click", links, "Invoke")
+    until(lambda: PLOT in topcat.do("titles"), "plot of the traversal")
+    settle(topcat, links, directory / "topcat-derived.png")
+    settle(topcat, PLOT, directory / "topcat-plot.png")
+
+
 def main() -> None:
     base, directory = sys.argv[1], Path(sys.argv[2])
     with tempfile.TemporaryDirectory() as scratch, running(Path(scratch), Path(scratch) / "log") as topcat:
         ask_tap(topcat, base, directory)
+        topcat.wait("click", CONTROL, ACTIONS)
+        derive(topcat, directory)
         invoke(topcat, directory)
         with doppel_samp(base, topcat.lockfile, Path(scratch) / "samp.log", "-k", "10"):
             script = Program(topcat.lockfile, "watch")

@@ -12,10 +12,9 @@ import pytest
 from astropy.table import Table
 
 from tests.samp import Program, doppel_samp, until
-from tests.topcat import ACTIONS, CONTROL, INVOKE, TAP, Topcat, running
+from tests.topcat import ACTIONS, CONTROL, INVOKE, PLOT, TAP, Topcat, running
 
 TABLE = "table.load.votable"
-PLOT = "Plane Plot (Downloaded)"
 
 
 @pytest.fixture(scope="module")

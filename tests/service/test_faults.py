@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -35,6 +39,22 @@ def test_a_full_disk_of_the_state_is_told_and_reading_goes_on(
     with state.engine.connect() as connection:
         assert connection.scalar(text("PRAGMA quick_check")) == "ok"
     state.close()
+
+
+def test_the_line_of_the_operators_page_backs_up_a_state_in_use(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "deploy" / "README.md").read_text(encoding="utf-8")
+    (line,) = re.findall(r"^python3 (-c .*VACUUM.*)$", page, re.MULTILINE)
+    state = State("", tmp_path / "state")
+    token = state.keep_token("mine", b"pixels", 60.0)
+    subprocess.run([sys.executable, *shlex.split(line)], cwd=tmp_path, check=True, timeout=60)
+    state.close()
+    (tmp_path / "again").mkdir()
+    (tmp_path / "backup.sqlite").rename(tmp_path / "again" / "state.sqlite")
+    again = State("", tmp_path / "again")
+    kept = again.token(token)
+    assert kept is not None
+    assert kept.content == b"pixels"
+    again.close()
 
 
 def test_a_database_that_does_not_answer_is_no_internal_error() -> None:

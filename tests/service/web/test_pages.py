@@ -6,6 +6,7 @@ import gzip
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
@@ -209,6 +210,22 @@ def test_l22_the_meaning_of_similar_is_served(client: TestClient) -> None:
     assert "similar_to" in html
     assert "<code>optical:physics</code>" in html
     assert "<code></code>" not in html
+
+
+def test_l22_the_uri_of_links_leads_to_its_meaning_where_it_is_set_so(
+    config: Config, holder: ReleaseHolder, star: str, tmp_path: Path
+) -> None:
+    uri = f"{config.service.url}/rdf/similarity#similar"
+    set_so = replace(config, registry=replace(config.registry, similarity_uri=uri))
+    state = State("", tmp_path)
+    with TestClient(create_app(set_so, holder, state), base_url=config.service.url) as own:
+        links = own.get("/datalink/links", params={"ID": star}).text
+        (told,) = set(re.findall(r"<TD>([^<]*#similar)</TD>", links))
+        page = own.get(told)
+    state.close()
+    assert told == uri
+    assert (page.status_code, f"<code>{uri}</code>" in page.text) == (200, True)
+    assert f'id="{uri.partition("#")[2]}"' in page.text
 
 
 def test_t03_the_base_of_tap_is_a_page_for_people(client: TestClient) -> None:

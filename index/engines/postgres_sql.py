@@ -224,6 +224,8 @@ class _Rewriter:
         call = exp.Anonymous(this="sum", expressions=node.expressions)
         summed = node.expressions[0]
         summed = summed.expressions[0] if isinstance(summed, exp.Distinct) else summed
+        if isinstance(summed, exp.Case):  # of_its_query
+            summed = summed.args["ifs"][0].args["true"]
         if isinstance(summed, exp.Cast) and summed.to.is_type("double"):
             return call
         return exp.cast(call, "bigint")

@@ -365,6 +365,14 @@ def test_a29_casts(archive: OpenRelease) -> None:
     assert [column.datatype for column in found.columns] == [datatype for _, datatype in CASTS.values()]
 
 
+def test_a19_a_sum_of_constants_within_another_value_keeps_its_fraction(archive: OpenRelease) -> None:
+    """HEALPix cells name their position, so that sums are taken there: of 2 rows 1.5, which is not 2."""
+    query = "SELECT ivo_healpix_index(20, {}, {}) FROM doppel.models"
+    for each, total in (("0.75", "1.5"), ("1e300", "2e300"), ("DISTINCT 0.75", "0.75"), ("3", "6")):
+        (found,) = ask(archive, query.format(f"SUM({each})", "COUNT(*)")).rows
+        assert found == ask(archive, query.format(total, "2")).rows[0], each
+
+
 @pytest.mark.parametrize("divisor", [7.0, 0.7, -360.0, 1e-5, 3e299])
 def test_a19_remainders_are_exact_however_large_the_number(archive: OpenRelease, divisor: float) -> None:
     """What is left of 1e300 is as exact as what is left of 10: nothing is rounded on the way."""

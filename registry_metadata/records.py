@@ -126,8 +126,13 @@ def vosi_capabilities(url: str) -> list[Capability]:
     return [
         *self_description(url),
         capability("ivo://ivoa.net/std/VOSI#tables-1.1", f"{url}/tables", version="1.1"),
-        capability("ivo://ivoa.net/std/DALI#examples", f"{url}/examples"),
+        examples(url),
     ]
+
+
+def examples(url: str) -> Capability:
+    """The page of examples below a service."""
+    return capability("ivo://ivoa.net/std/DALI#examples", f"{url}/examples")
 
 
 def self_description(url: str) -> list[Capability]:

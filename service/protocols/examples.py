@@ -1,8 +1,9 @@
-"""`/tap/examples`: queries that people can start from and that run as they stand (DALI 1.1, 2.3)."""
+"""`/tap/examples`, `/soda/examples`: what people can start from, and runs as it stands (DALI 1.1, 2.3)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from encoder.spectrum import RefusedSpectrum
 from registry_metadata.tables import flux_name
 from service.formats.votable import attribute, escape
 
@@ -18,26 +20,55 @@ if TYPE_CHECKING:
     from index.release import Model, OpenRelease
 
 LIKES, UNLIKES = 5, 2
+TRIED = 20  # spectra, until one can be read
+VOTABLE, FITS = "application/x-votable+xml", "application/fits"
 STYLE = "body{font-family:sans-serif;max-width:50em;margin:2em auto}pre{background:#f4f4f4;padding:1em}"
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
+    """A query."""
+
     id: str
     name: str
     query: str
     table: str
     text: str
 
+    def element(self) -> str:
+        """With its query (TAP 1.1, 2.6)."""
+        table = f'Table: <em property="table">{escape(self.table)}</em>'
+        return element(self, f" {table}", f'<pre property="query">{escape(self.query)}</pre>')
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A call of a service with these parameters."""
+
+    id: str
+    name: str
+    parameters: Sequence[tuple[str, str]]
+    text: str
+
+    def element(self) -> str:
+        """With its parameters (DALI 1.1, 2.3.3)."""
+        items = "".join(
+            '<li property="generic-parameter" typeof="keyval">'
+            f'<code property="key">{key}</code> = <code property="value">{escape(value)}</code></li>\n'
+            for key, value in self.parameters
+        )
+        return element(self, "", f"<ul>\n{items}</ul>")
+
 
 def examples(release: OpenRelease) -> Iterator[Example]:
     """Queries on what this release holds."""
+    ra, dec = place(release)
     yield Example(
         "cone",
         "Spectra near a position",
         "SELECT TOP 100 ssa_pubdid, ssa_targname, ra, dec, accref\n"
         "FROM doppel.spectra\n"
-        "WHERE 1 = CONTAINS(POINT('ICRS', ra, dec), CIRCLE('ICRS', 189.2, 62.2, 5))",
+        f"WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE({ra:.4f}, {dec:.4f}, 5))",
         "doppel.spectra",
         "All spectra within five degrees of a place on the sky.",
     )
@@ -66,6 +97,12 @@ def examples(release: OpenRelease) -> Iterator[Example]:
         if (table := flux_name(model)) in release.tables:
             yield from of_flux(table)
             return
+
+
+def place(release: OpenRelease) -> tuple[float, float]:
+    """Of a spectrum that has one; else anywhere."""
+    told = map(release.facts_of, range(min(release.rows_given, TRIED)))
+    return next(((one.ra, one.dec) for one in told if one.ra is not None and one.dec is not None), (0.0, 0.0))
 
 
 def likeness(release: OpenRelease) -> Iterator[Example]:
@@ -167,35 +204,75 @@ def of_flux(table: str) -> Iterator[Example]:
     )
 
 
-def page(release: OpenRelease) -> bytes:
-    body = "".join(example_element(example) for example in examples(release))
+def cutouts(release: OpenRelease) -> Iterator[Call]:
+    """Calls of SODA for a spectrum of this release."""
+    found = readable(release)
+    if found is None:
+        return
+    did, (start, stop) = found
+    part = f"{start + 0.4 * (stop - start):.6g} {start + 0.6 * (stop - start):.6g}"
+    yield Call(
+        "band",
+        "The middle of a spectrum",
+        (("ID", did), ("BAND", part), ("FORMAT", FITS)),
+        "BAND is an interval of wavelengths in vacuum, in metres.",
+    )
+    yield Call(
+        "normalised",
+        "A spectrum over its continuum, coarser",
+        (("ID", did), ("FLUXCALIB", "RELATIVE"), ("SPECRP", "500"), ("FORMAT", VOTABLE)),
+        "SPECRP is the resolving power to which the spectrum is made coarser.",
+    )
+
+
+def readable(release: OpenRelease) -> tuple[str, tuple[float, float]] | None:
+    """The DID of the first spectrum whose file can be read, and its ends in metres."""
+    for row in range(min(release.rows_given, TRIED)):
+        with suppress(RefusedSpectrum, OSError, IndexError):
+            wave = release.spectrum(row).wave
+            return release.did_of(row), (float(wave[0]) * 1e-10, float(wave[-1]) * 1e-10)
+    return None
+
+
+def page(title: str, examples: Iterable[Example | Call]) -> bytes:
+    body = "".join(example.element() for example in examples)
     return (
         '<?xml version="1.0" encoding="utf-8"?>\n<!DOCTYPE html>\n'
         '<html xmlns="http://www.w3.org/1999/xhtml" lang="en"><head><title>Examples</title>'
         f'<style>{STYLE}</style></head><body vocab="http://www.ivoa.net/rdf/examples#">\n'
-        f"<h1>Queries to start from</h1>\n{body}</body></html>\n"
+        f"<h1>{title}</h1>\n{body}</body></html>\n"
     ).encode()
 
 
-def example_element(example: Example) -> str:
+def element(example: Example | Call, words: str, detail: str) -> str:
     id_ = attribute(example.id)
     return (
         f'<div typeof="example" id="{id_}" resource="#{id_}">\n'
         f'<h2 property="name">{escape(example.name)}</h2>\n'
-        f"<p>{escape(example.text)} "
-        f'Table: <em property="table">{escape(example.table)}</em></p>\n'
-        f'<pre property="query">{escape(example.query)}</pre>\n</div>\n'
+        f"<p>{escape(example.text)}{words}</p>\n{detail}\n</div>\n"
     )
 
 
-async def get_examples(request: Request) -> Response:
-    body = await run_in_threadpool(made, request)
+async def queries_page(request: Request) -> Response:
+    return await answered(request, "Queries to start from", examples)
+
+
+async def cutouts_page(request: Request) -> Response:
+    return await answered(request, "Calls to start from", cutouts)
+
+
+async def answered(
+    request: Request, title: str, of: Callable[[OpenRelease], Iterable[Example | Call]]
+) -> Response:
+    def made() -> bytes:
+        with request.app.state.holder.pin() as release:
+            return page(title, of(release))
+
+    body = await run_in_threadpool(made)
     return Response(body, headers={"Content-Type": "application/xhtml+xml"})
 
 
-def made(request: Request) -> bytes:
-    with request.app.state.holder.pin() as release:
-        return page(release)
-
-
-routes: list[BaseRoute] = [Route("/tap/examples", get_examples)]
+routes: list[BaseRoute] = [
+    Route("/tap/examples", queries_page),
+    Route("/soda/examples", cutouts_page),
+]

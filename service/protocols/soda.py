@@ -20,7 +20,7 @@ from starlette.routing import BaseRoute, Route
 
 from encoder.spectrum import RefusedSpectrum, Spectrum
 from index.release import OpenRelease
-from registry_metadata.records import capability, document
+from registry_metadata.records import capability, document, examples, self_description
 from service.cutouts import HIGHEST_R, LOWEST_R, Area, Cutout, between, inside, within
 from service.errors import BusyFault, NotFoundFault, ServiceFault, TimeoutFault, UsageFault
 from service.faults import soda_text
@@ -285,8 +285,8 @@ def capabilities(base_url: str) -> bytes:
     found = [
         capability(SODA, f"{base_url}/sync", version="1.0"),
         capability(SODA_ASYNC, f"{base_url}/async", version="1.0"),
-        capability("ivo://ivoa.net/std/VOSI#capabilities", f"{base_url}/capabilities"),
-        capability("ivo://ivoa.net/std/VOSI#availability", f"{base_url}/availability"),
+        *self_description(base_url),
+        examples(base_url),
     ]
     return document(VOSICapabilities(capability=found), skip_empty=True)
 

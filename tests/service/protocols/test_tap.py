@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import re
+import xml.etree.ElementTree as ET
 from typing import Any
 
 import httpx2
@@ -296,19 +297,40 @@ def test_health_and_metrics(tap: TestClient) -> None:
     assert "doppel_request_seconds_bucket" in text
 
 
-def test_d60_d61_d62_examples_run(tap: TestClient) -> None:
-    import xml.etree.ElementTree as ET
-
-    answer = tap.get("/tap/examples")
+def examples(tap: TestClient, path: str) -> list[ET.Element]:
+    """Those of a page, which says what they are (D60, D61)."""
+    answer = tap.get(path)
     assert answer.headers["content-type"] == "application/xhtml+xml"
-    root = ET.fromstring(answer.text)
-    body = root.find("{http://www.w3.org/1999/xhtml}body")
+    body = ET.fromstring(answer.text).find("{http://www.w3.org/1999/xhtml}body")
     assert body is not None
     assert body.get("vocab") == "http://www.ivoa.net/rdf/examples#"
     found = [e for e in body.iter() if e.get("typeof") == "example"]
-    assert len(found) >= 6
     for example in found:
         assert example.get("resource") == f"#{example.get('id')}"
+        assert len([e for e in example.iter() if e.get("property") == "name"]) == 1
+    return found
+
+
+def test_d60_d61_d62_examples_run(tap: TestClient) -> None:
+    found = examples(tap, "/tap/examples")
+    assert len(found) >= 6
+    for example in found:
         (query,) = [e.text for e in example.iter() if e.get("property") == "query"]
         assert query is not None
         assert ask(tap, query).status_code == 200, query
+        assert example.get("id") != "cone" or rows(tap, query)
+
+
+def test_d60_d61_d63_calls_of_soda_run(tap: TestClient) -> None:
+    found = examples(tap, "/soda/examples")
+    assert len(found) == 2
+    for example in found:
+        pairs = [
+            [e.text for word in ("key", "value") for e in item.iter() if e.get("property") == word]
+            for item in example.iter()
+            if (item.get("property"), item.get("typeof")) == ("generic-parameter", "keyval")
+        ]
+        assert pairs[0][0] == "ID"
+        answer = tap.get("/soda/sync", params=dict(pairs))  # type: ignore[arg-type]
+        assert answer.status_code == 200, answer.text
+        assert answer.headers["content-type"] == dict(pairs)["FORMAT"]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -32,6 +34,17 @@ def every(page: Any, css: str) -> list[Any]:
     return found
 
 
+@contextmanager
+def next_page(page: Any) -> Iterator[None]:
+    """What is done in it leads to another page, which is there afterwards."""
+    from selenium.webdriver.support.expected_conditions import staleness_of
+    from selenium.webdriver.support.ui import WebDriverWait
+
+    old = one(page, "html")
+    yield
+    WebDriverWait(page, PATIENCE).until(staleness_of(old))
+
+
 def drawn(page: Any, name: str) -> int:
     """How many curves or points the plot says it has drawn, once it has."""
     from selenium.webdriver.support.ui import WebDriverWait
@@ -51,7 +64,8 @@ def neighbours(page: Any) -> list[str]:
 
 
 def open_first_example(page: Any) -> None:
-    one(page, ".chips a").click()
+    with next_page(page):
+        one(page, ".chips a").click()
 
 
 def complaints(page: Any) -> list[str]:
@@ -60,10 +74,12 @@ def complaints(page: Any) -> list[str]:
 
 def test_search_choose_and_see_the_spectrum_over_its_neighbours(page: Any, live: str) -> None:
     (star,) = tap(live, "SELECT TOP 1 ssa_pubdid, ssa_targname FROM doppel.spectra WHERE teff IS NOT NULL")
-    one(page, "input[name=q]").send_keys(star["ssa_targname"] + "\n")
+    with next_page(page):
+        one(page, "input[name=q]").send_keys(star["ssa_targname"] + "\n")
     hits = every(page, "#hit-table tbody a")
     if hits:  # several spectra of this object
-        hits[0].click()
+        with next_page(page):
+            hits[0].click()
     assert star["ssa_targname"] in one(page, "h1").text
     shown = neighbours(page)
     assert len(shown) == 10
@@ -87,11 +103,13 @@ def test_a_neighbour_is_the_next_query_and_the_space_stays(page: Any) -> None:
 
     open_first_example(page)
     Select(one(page, "select[name=space]")).select_by_index(2)
-    one(page, "form.search button").click()
+    with next_page(page):
+        one(page, "form.search button").click()
     space = Select(one(page, "select[name=space]")).first_selected_option.get_attribute("value")
     nearest = one(page, "#neighbour-table tbody a")
     name = nearest.text
-    nearest.click()
+    with next_page(page):
+        nearest.click()
     assert name in one(page, "h1").text
     assert Select(one(page, "select[name=space]")).first_selected_option.get_attribute("value") == space
 
@@ -121,7 +139,8 @@ def test_an_own_spectrum_is_uploaded_and_compared(page: Any, live: str, tmp_path
     with urlopen(star["accref"], timeout=60) as answer:
         file.write_bytes(answer.read())
     one(page, "input[type=file]").send_keys(str(file))
-    one(page, "form[method=post] button").click()
+    with next_page(page):
+        one(page, "form[method=post] button").click()
     assert neighbours(page)[0] == star["ssa_pubdid"]
     assert drawn(page, "plot") == 11
 

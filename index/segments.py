@@ -10,6 +10,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,15 +83,15 @@ def write_changed(directory: Path, old: Path, content: Content, removed: ArrayLi
     first, gone = len(parts.identifiers()), np.union1d(parts.removed, np.asarray(removed, np.int64))
     _share(old, directory, told)
     write_functions(directory)
-    hashes, rows = _change_tables(directory, old, content, first, gone)
+    more = len(as_table(content.seen)) > 0
+    with ThreadPoolExecutor(1) as beside:  # the catalogue waits for the disk half of its time
+        name = f"{SEGMENTS}/{told.segments + 1}"
+        part = beside.submit(_write_segment, directory, name, content, first) if more else None
+        hashes, rows = _change_tables(directory, old, content, first, gone)
+        hashes |= part.result() if part is not None else {}
     if len(gone):
         np.save(directory / REMOVED, gone)
         hashes[REMOVED] = manifest.content_hash(pa.table({"row": gone}))
-    if more := len(as_table(content.seen)) > 0:
-        name = f"{SEGMENTS}/{told.segments + 1}"
-        (directory / name).mkdir(parents=True)
-        write_part(directory / name, content, first, LISTED)
-        hashes |= {f"{name}/{one}": value for one, value in vector_hashes(content).items()}
     _write_words(directory, old, content)
     new = manifest.Manifest.of(
         {**told.contents, **hashes},
@@ -102,6 +103,13 @@ def write_changed(directory: Path, old: Path, content: Content, removed: ArrayLi
     )
     manifest.write_manifest(directory, new)
     return new.release
+
+
+def _write_segment(directory: Path, name: str, content: Content, first: int) -> dict[str, str]:
+    """The segment, whose rows are numbered from `first` on; hashes of its vectors."""
+    (directory / name).mkdir(parents=True)
+    write_part(directory / name, content, first, LISTED)
+    return {f"{name}/{one}": value for one, value in vector_hashes(content).items()}
 
 
 def _share(old: Path, directory: Path, told: manifest.Manifest) -> None:

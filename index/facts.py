@@ -69,7 +69,7 @@ def _given(collection: Collection) -> pa.Table:
     renamed = collection.config.columns
     try:
         if path.suffix == ".parquet":
-            table = parquet.read_table(path)
+            table = parquet.read_table(path, pre_buffer=False)  # local files are read twice as fast so
         else:
             texts = dict.fromkeys([*catalogue.COLUMNS, *renamed.values()], pa.string())
             table = csv.read_csv(path, convert_options=csv.ConvertOptions(column_types=texts))

@@ -108,10 +108,10 @@ def ours(base: str, size: float) -> dict[str, Ask]:
     def row(number: int) -> dict[str, str]:
         return rows[number % len(rows)]
 
-    def nearest(number: int) -> str:
+    def nearest(number: int, table: str = "doppel.optical") -> str:
         did = row(number)["ssa_pubdid"].replace("'", "''")
         distance = f"latent_distance(ssa_pubdid, '{did}')"
-        return f"SELECT TOP 10 ssa_pubdid, {distance} AS d FROM doppel.optical ORDER BY d"
+        return f"SELECT TOP 10 ssa_pubdid, {distance} AS d FROM {table} ORDER BY d"
 
     def tap(query: Callable[[int], str]) -> Ask:
         return lambda n: f"{base}/tap/sync?" + urlencode({"LANG": "ADQL", "QUERY": query(n)})
@@ -127,6 +127,9 @@ def ours(base: str, size: float) -> dict[str, Ask]:
         ),
         "similar_to": lambda n: f"{base}/similar_to?" + urlencode({"ID": row(n)["ssa_pubdid"], "TOP": "10"}),
         "TAP latent_distance": tap(nearest),
+        "TAP latent_distance, WHERE": tap(
+            lambda n: nearest(n, f"doppel.spectra WHERE teff > {4800 + n * 0.01:.2f}")
+        ),
         "SSA SIMILAR_TO": lambda n: (
             f"{base}/ssa?" + urlencode({"SIMILAR_TO": row(n)["ssa_pubdid"], "TOP": "10"})
         ),

@@ -68,7 +68,7 @@ def examples(release: OpenRelease) -> Iterator[Example]:
         "Spectra near a position",
         "SELECT TOP 100 ssa_pubdid, ssa_targname, ra, dec, accref\n"
         "FROM doppel.spectra\n"
-        f"WHERE 1 = CONTAINS(POINT(ra, dec), CIRCLE({ra:.4f}, {dec:.4f}, 5))",
+        f"WHERE 1 = CONTAINS(POINT('ICRS', ra, dec), CIRCLE('ICRS', {ra:.4f}, {dec:.4f}, 5))",
         "doppel.spectra",
         "All spectra within five degrees of a place on the sky.",
     )

@@ -105,6 +105,7 @@ def in_column(column: Column, values: pa.ChunkedArray) -> tuple[str, pa.Array]:
 
 def in_cell(cell: Any, kind: str) -> Region | None:
     """Text, or an array as DALI has it; nothing, blanks and NaN alone are no region."""
-    if cell is None or not (cell.strip() if isinstance(cell, str) else any(n == n for n in cell if n)):
-        return None
-    return in_words(cell, kind) if isinstance(cell, str) else (kind, checked(kind, cell))
+    if isinstance(cell, str):
+        return in_words(cell, kind) if cell.strip() else None
+    known = [number for number in cell or () if number is not None and not math.isnan(number)]
+    return (kind, checked(kind, cell)) if known else None

@@ -14,7 +14,7 @@ from index.release import OpenRelease
 from registry_metadata.columns import Column
 from service.errors import UsageFault
 from service.query.context import Upload
-from service.query.regions import in_words
+from service.query.regions import in_cell, in_words
 from tests.service.query.asking import ask
 
 CIRCLES = [(10.0, 20.0, 5.0), (200.0, -30.0, 20.0), (355.0, 88.0, 4.0), None]
@@ -138,3 +138,11 @@ def test_a24_words_of_regions() -> None:
     assert in_words("position 1 2") == in_words("1 2", "point") == ("point", (1, 2))
     with pytest.raises(ValueError, match="is no point"):
         in_words("CIRCLE 1 2 3", "point")
+
+
+def test_a24_a_region_at_the_origin_is_one_and_nan_alone_is_none() -> None:
+    assert in_cell([0.0, 0.0], "point") == ("point", (0.0, 0.0))
+    for nothing in (None, " ", [], [None, None], [float("nan")] * 2):
+        assert in_cell(nothing, "point") is None
+    with pytest.raises(ValueError, match="takes ra, dec"):
+        in_cell([0.0, float("nan")], "point")

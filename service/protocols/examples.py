@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute, Route
 
 from encoder.spectrum import RefusedSpectrum
 from registry_metadata.tables import flux_name
+from service.formats.spectrum import FITS, VOTABLE
 from service.formats.votable import attribute, escape
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 
 LIKES, UNLIKES = 5, 2
 TRIED = 20  # spectra, until one can be read
-VOTABLE, FITS = "application/x-votable+xml", "application/fits"
 STYLE = "body{font-family:sans-serif;max-width:50em;margin:2em auto}pre{background:#f4f4f4;padding:1em}"
 
 
@@ -101,8 +101,8 @@ def examples(release: OpenRelease) -> Iterator[Example]:
 
 def place(release: OpenRelease) -> tuple[float, float]:
     """Of a spectrum that has one; else anywhere."""
-    told = map(release.facts_of, range(min(release.rows_given, TRIED)))
-    return next(((one.ra, one.dec) for one in told if one.ra is not None and one.dec is not None), (0.0, 0.0))
+    sql = "SELECT ra, dec FROM release.doppel.spectra WHERE ra IS NOT NULL AND dec IS NOT NULL LIMIT 1"
+    return next(((float(ra), float(dec)) for ra, dec in release.engine.rows(sql)), (0.0, 0.0))
 
 
 def likeness(release: OpenRelease) -> Iterator[Example]:
@@ -227,8 +227,9 @@ def cutouts(release: OpenRelease) -> Iterator[Call]:
 
 def readable(release: OpenRelease) -> tuple[str, tuple[float, float]] | None:
     """The DID of the first spectrum whose file can be read, and its ends in metres."""
-    for row in range(min(release.rows_given, TRIED)):
-        with suppress(RefusedSpectrum, OSError, IndexError):
+    sql = f"SELECT row_number FROM release.internal.facts ORDER BY 1 LIMIT {TRIED}"  # noqa: S608 (our own number)
+    for (row,) in release.engine.rows(sql):  # removed ones are not among them
+        with suppress(RefusedSpectrum):
             wave = release.spectrum(row).wave
             return release.did_of(row), (float(wave[0]) * 1e-10, float(wave[-1]) * 1e-10)
     return None

@@ -22,6 +22,7 @@ from index.release import OpenRelease, ReleaseError, Releases
 from index.settings import BuildPlan
 from index.work import BuildError
 from service.config import Config
+from service.protocols.examples import cutouts, examples
 from tests import pg
 from tests.index.test_external import CONFIG, D, N, written
 
@@ -402,3 +403,14 @@ def test_a_kill_leaves_the_old_release_or_the_new_one(
     assert run_killed(archive, -1, what) == wanted == archive.releases.current().name
     assert not archive.releases.verify(wanted)
     assert not [path for path in archive.releases.root.iterdir() if path.name.startswith(".incoming")]
+
+
+def test_examples_are_made_without_the_spectra_that_were_removed(archive: Archive) -> None:
+    with archive.published() as release:
+        dids = [release.did_of(row) for row in range(3)]
+    remove(archive.plan, dids)
+    with archive.published() as release:
+        queries = [example.query for example in examples(release)]
+        assert list(cutouts(release)) == []  # its spectra have no files
+    assert len(queries) > 5
+    assert not any(f"'{did}'" in query for did in dids for query in queries)

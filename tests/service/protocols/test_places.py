@@ -36,14 +36,14 @@ def cones(release: OpenRelease) -> list[Cones]:
 def test_places_and_the_engine_find_the_same(archive: OpenRelease, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = [Wanted((cone,)) for cone in cones(archive)]
 
-    def answers() -> list[object]:
+    def answers() -> list[ready.Answered | None]:
         return [short_answer(archive, wanted, MANY, "", None, 60.0) for wanted in asked]
 
     assert all(in_cones(archive, cone, MANY) is not None for cone in cones(archive))
     found = answers()
     monkeypatch.setattr(ready, "in_cones", lambda *_: None)
     assert found == answers()
-    assert sum(bool(one[0].dids) for one in found) > len(found) / 2  # type: ignore[index]
+    assert sum(one is not None and bool(one[0].dids) for one in found) > len(found) / 2
 
 
 def test_spectra_without_a_position_have_no_place(archive: OpenRelease) -> None:

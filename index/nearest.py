@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from index.distance import LARGEST, Ids, Reals, Vectors
+from index.distance import LARGEST, Ids, Reals, Vectors, Weights, distances
 from index.strategy import Plan
 
 K_LIMIT = 100_000
@@ -34,28 +36,42 @@ class Found:
     plan: Plan
 
 
-class Nearest(Protocol):
-    """The vectors of one model in one release.
+class Question(NamedTuple):
+    """How many of the nearest are wanted, by which distance, and whether they must be proven to be that."""
+
+    k: int
+    metric: Weights
+    exact: bool
+
+
+class Nearest(ABC):
+    """The vectors of one model in one release, in one part or several that each find their own nearest.
 
     Weights (d,) are those of `parse_space`; distances are float64 and the same on every path. A place of
     vectors that can not answer wholly raises EngineError: never is an answer shorter than what it holds.
+    What is asked is checked here, and the answers of the parts become one; how a part finds them is left to
+    the engine.
     """
 
-    @property
-    def dimension(self) -> int:
-        """Latents of every vector."""
+    def __init__(self, dimension: int) -> None:
+        self.dimension = dimension  # latents of every vector
 
-    @property
+    @cached_property
     def rows(self) -> Ids:
-        """Ascending row numbers of all vectors."""
+        """Ascending row numbers of all vectors that are not removed."""
+        return np.sort(np.concatenate(self._rows()))
 
-    def __len__(self) -> int: ...
+    def __len__(self) -> int:
+        return len(self.rows)
 
+    @abstractmethod
     def vector(self, row: int) -> Vectors | None:
         """The vector (d,) of a row; None where the row has no embedding."""
 
     def taken(self, rows: ArrayLike) -> dict[int, Vectors]:
         """The vectors (d,) of those `rows` that have one."""
+        found = ((row, self.vector(row)) for row in np.asarray(rows, np.int64).tolist())
+        return {row: vector for row, vector in found if vector is not None}
 
     def search(
         self,
@@ -67,7 +83,14 @@ class Nearest(Protocol):
         exclude: int | None = None,
         exact: bool = False,
     ) -> Matches:
-        """The `k` nearest rows, of those `among`, without `exclude`; never fewer while as many pass."""
+        """The `k` nearest rows, of those `among` (any order; rows without a vector do not count).
+
+        `exclude` is left out of the answer. There are never fewer than `k` while `k` rows pass.
+        """
+        point, metric = point_of(query, self.dimension), Weights.of(weights, self.dimension)
+        check_k(k)
+        asked = Question(k + (exclude is not None), metric, exact)
+        return merged(self._nearest(point, asked, _numbers(among)), k, exclude)
 
     def search_batch(
         self,
@@ -79,6 +102,13 @@ class Nearest(Protocol):
         exact: bool = False,
     ) -> list[Matches]:
         """`search` for each row of `queries` (m, d), the m-th of `exclude` left out of the m-th answer."""
+        points, left_out = points_of(queries, self.dimension, exclude)
+        metric = Weights.of(weights, self.dimension)
+        check_k(k)
+        if not len(points):
+            return []
+        answers = self._nearest_each(points, Question(k + 1, metric, exact))
+        return [merged(found, k, row) for found, row in zip(answers, left_out, strict=True)]
 
     def within(
         self,
@@ -90,12 +120,46 @@ class Nearest(Protocol):
         exclude: int | None = None,
     ) -> Matches:
         """All rows with distance ≤ `radius`, nearest first; always exact."""
+        check_radius(radius)
+        point, metric = point_of(query, self.dimension), Weights.of(weights, self.dimension)
+        return merged(self._within(point, radius, metric, _numbers(among)), None, exclude)
 
     def distances(self, query: ArrayLike, weights: ArrayLike) -> Reals:
         """The distance of every row, aligned with `rows`."""
+        point, metric = point_of(query, self.dimension), Weights.of(weights, self.dimension)
+        result = np.empty(len(self))
+        self._fill(result, lambda vectors: distances(vectors, point, metric))
+        return result
 
     def matrix(self) -> Vectors:
         """All vectors (n, d), aligned with `rows`."""
+        result = np.empty((len(self), self.dimension), np.float32)
+        self._fill(result, lambda vectors: vectors)
+        return result
+
+    @abstractmethod
+    def _rows(self) -> Sequence[Ids]:
+        """Row numbers of every part, in any order."""
+
+    @abstractmethod
+    def _nearest(self, point: Vectors, asked: Question, among: Ids | None) -> Sequence[Found]:
+        """What every part has nearest to `point` (d,), of all rows if `among` is None."""
+
+    @abstractmethod
+    def _nearest_each(self, points: Vectors, asked: Question) -> Iterable[Sequence[Found]]:
+        """`_nearest` among all rows for each of `points` (m, d)."""
+
+    @abstractmethod
+    def _within(self, point: Vectors, radius: float, metric: Weights, among: Ids | None) -> Sequence[Found]:
+        """What every part has within `radius` of `point` (d,)."""
+
+    @abstractmethod
+    def _fill(self, result: NDArray[Any], made: Callable[[Vectors], NDArray[Any]]) -> None:
+        """Writes what is `made` of some vectors (m, d), m values, to the places of their rows in `rows`."""
+
+
+def _numbers(among: ArrayLike | None) -> Ids | None:
+    return None if among is None else np.asarray(among, dtype=np.int64)
 
 
 def point_of(query: ArrayLike, dimension: int) -> Vectors:

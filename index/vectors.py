@@ -14,17 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
-from index.distance import LARGEST, Ids, Reals, Vectors, Weights, distances, squares
+from index.distance import LARGEST, Ids, Reals, Vectors, Weights, squares
 from index.lists import Bitmap
-from index.nearest import (
-    Found,
-    Matches,
-    check_k,
-    check_radius,
-    merged,
-    point_of,
-    points_of,
-)
+from index.nearest import Found, Nearest, Question
 from index.part import Hits, Part, save_arrays
 from index.strategy import Limits
 
@@ -103,22 +95,14 @@ def _parameters(n_lists: int) -> Any:
     return faiss.SearchParametersIVF(nprobe=n_lists)  # type: ignore[call-arg]
 
 
-class VectorSet:
+class VectorSet(Nearest):
     """A directory of vectors opened for search, with the segments appended to it since it was built."""
 
     def __init__(
         self, parts: Sequence[Part], dids_of: Callable[[Ids], pa.ChunkedArray] | None = None
     ) -> None:
+        super().__init__(int(parts[0].vectors.shape[1]))
         self._parts, self._dids_of = tuple(parts), dids_of
-        self.dimension = int(parts[0].vectors.shape[1])
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @cached_property
-    def rows(self) -> Ids:
-        """Ascending row numbers of all vectors that are not removed."""
-        return np.sort(np.concatenate([p.rows if p.live is None else p.rows[p.live] for p in self._parts]))
 
     @classmethod
     def build(
@@ -186,100 +170,37 @@ class VectorSet:
                 return np.array(part.vectors[place])
         return None
 
-    def taken(self, rows: ArrayLike) -> dict[int, Vectors]:
-        """The vectors (d,) of those `rows` that have one."""
-        found = ((row, self.vector(row)) for row in np.asarray(rows, np.int64).tolist())
-        return {row: vector for row, vector in found if vector is not None}
+    def _rows(self) -> Sequence[Ids]:
+        return [part.rows if part.live is None else part.rows[part.live] for part in self._parts]
 
-    def search(
-        self,
-        query: ArrayLike,
-        k: int,
-        weights: ArrayLike,
-        *,
-        among: ArrayLike | None = None,
-        exclude: int | None = None,
-        exact: bool = False,
-    ) -> Matches:
-        """The `k` nearest rows, of those `among` (any order; rows without a vector do not count).
-
-        `exclude` is left out of the answer. There are never fewer than `k` while `k` rows pass.
-        """
-        point, metric = point_of(query, self.dimension), Weights.of(weights, self.dimension)
-        check_k(k)
-        rows = None if among is None else np.asarray(among, dtype=np.int64)
+    def _nearest(self, point: Vectors, asked: Question, among: Ids | None) -> Sequence[Found]:
+        k, metric, exact = asked
         parts = [part.for_metric(metric) for part in self._parts]
-        hits = [
-            part.search(point, k + (exclude is not None), metric, part.passing(rows), exact) for part in parts
-        ]
-        return self._merged(parts, hits, k, exclude)
+        return self._found(
+            parts, [part.search(point, k, metric, part.passing(among), exact) for part in parts]
+        )
 
-    def search_batch(
-        self,
-        queries: ArrayLike,
-        k: int,
-        weights: ArrayLike,
-        *,
-        exclude: Sequence[int | None] = (),
-        exact: bool = False,
-    ) -> list[Matches]:
-        """`search` for each row of `queries` (m, d), the m-th of `exclude` left out of the m-th answer."""
-        points, left_out = points_of(queries, self.dimension, exclude)
-        metric = Weights.of(weights, self.dimension)
-        check_k(k)
-        if not len(points):
-            return []
+    def _nearest_each(self, points: Vectors, asked: Question) -> Iterator[Sequence[Found]]:
+        parts = [part.for_metric(asked.metric) for part in self._parts]
+        answers = [part.search_batch(points, *asked) for part in parts]
+        return (self._found(parts, hits) for hits in zip(*answers, strict=True))
+
+    def _within(self, point: Vectors, radius: float, metric: Weights, among: Ids | None) -> Sequence[Found]:
         parts = [part.for_metric(metric) for part in self._parts]
-        answers = [part.search_batch(points, k + 1, metric, exact) for part in parts]
-        return [self._merged(parts, hits, k, row) for *hits, row in zip(*answers, left_out, strict=True)]
+        return self._found(parts, [part.within(point, radius, metric, part.passing(among)) for part in parts])
 
-    def within(
-        self,
-        query: ArrayLike,
-        radius: float,
-        weights: ArrayLike,
-        *,
-        among: ArrayLike | None = None,
-        exclude: int | None = None,
-    ) -> Matches:
-        """All rows with distance ≤ `radius`, nearest first; always exact."""
-        check_radius(radius)
-        point, metric = point_of(query, self.dimension), Weights.of(weights, self.dimension)
-        rows = None if among is None else np.asarray(among, dtype=np.int64)
-        parts = [part.for_metric(metric) for part in self._parts]
-        hits = [part.within(point, radius, metric, part.passing(rows)) for part in parts]
-        return self._merged(parts, hits, None, exclude)
+    def _fill(self, result: NDArray[Any], made: Callable[[Vectors], NDArray[Any]]) -> None:
+        for part, rows in zip(self._parts, self._rows(), strict=True):
+            values = made(part.vectors)
+            result[np.searchsorted(self.rows, rows)] = values if part.live is None else values[part.live]
 
-    def distances(self, query: ArrayLike, weights: ArrayLike) -> Reals:
-        """The distance of every row, aligned with `rows`."""
-        point, metric = point_of(query, self.dimension), Weights.of(weights, self.dimension)
-        result = np.empty(len(self))
-        for part in self._parts:
-            values = distances(part.vectors, point, metric)
-            rows = part.rows
-            if part.live is not None:
-                rows, values = rows[part.live], values[part.live]
-            result[np.searchsorted(self.rows, rows)] = values
-        return result
-
-    def matrix(self) -> Vectors:
-        """All vectors (n, d), aligned with `rows`."""
-        result = np.empty((len(self), self.dimension), np.float32)
-        for part in self._parts:
-            live = slice(None) if part.live is None else part.live
-            result[np.searchsorted(self.rows, part.rows[live])] = part.vectors[live]
-        return result
-
-    def _merged(
-        self, parts: Sequence[Part], hits: Sequence[Hits], k: int | None, exclude: int | None
-    ) -> Matches:
-        """One answer from those of the parts."""
+    def _found(self, parts: Sequence[Part], hits: Sequence[Hits]) -> Sequence[Found]:
+        """Rows for places, and what orders those that are equally far."""
         rows = [part.rows[h.places] for part, h in zip(parts, hits, strict=True)]
         ranks = rows if len(hits) == 1 else self._ranks(parts, hits, rows)
-        found = [
+        return [
             Found(mine, rank, h.distance, h.plan) for mine, rank, h in zip(rows, ranks, hits, strict=True)
         ]
-        return merged(found, k, exclude)
 
     def _ranks(
         self, parts: Sequence[Part], hits: Sequence[Hits], rows: Sequence[Ids]

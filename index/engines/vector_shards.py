@@ -2,34 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from index.distance import Ids, Reals, Vectors, Weights, distances
+from index.distance import Ids, Vectors, Weights
 from index.engines.engine import EngineError
 from index.engines.pgvector import LIMITS, PgPart
 from index.engines.vector_server import SPARE, VectorServer
-from index.nearest import Found, Matches, check_k, check_radius, different, merged, point_of, points_of
+from index.nearest import Found, Nearest, Question, different
 from index.strategy import Limits
 
 Answer = TypeVar("Answer")
 
 
-class VectorShards:
-    """As index.nearest.Nearest says; every server finds its own nearest, so that those of all are among them.
+class VectorShards(Nearest):
+    """Every server finds its own nearest, so that those of all are among them.
 
     A server that does not answer, or has another release, is an EngineError that names it.
     """
 
     def __init__(self, parts: Sequence[PgPart]) -> None:
+        super().__init__(parts[0].layout.dimension)
         self.parts = tuple(parts)
         self._threads = ThreadPoolExecutor(SPARE * len(parts), "doppel-shard")
-        self.dimension = parts[0].layout.dimension
 
     @classmethod
     def open(
@@ -44,12 +43,8 @@ class VectorShards:
             raise
 
     def __len__(self) -> int:
+        """Known without a list of the rows."""
         return sum(map(len, self.parts))
-
-    @cached_property
-    def rows(self) -> Ids:
-        """Ascending row numbers of all vectors."""
-        return np.sort(np.concatenate([part.rows for part in self.parts]))
 
     def vector(self, row: int) -> Vectors | None:
         return self.parts[row % len(self.parts)].taken(np.array([row])).get(row)
@@ -60,73 +55,32 @@ class VectorShards:
             found |= vectors
         return found
 
-    def search(
-        self,
-        query: ArrayLike,
-        k: int,
-        weights: ArrayLike,
-        *,
-        among: ArrayLike | None = None,
-        exclude: int | None = None,
-        exact: bool = False,
-    ) -> Matches:
-        point, metric = point_of(query, self.dimension)[None], Weights.of(weights, self.dimension)
-        check_k(k)
-        rows, wanted = None if among is None else different(among), k + (exclude is not None)
-        found = self._every(lambda part: part.search(point, wanted, metric, part.passing(rows), exact)[0])
-        return merged(found, k, exclude)
+    def _rows(self) -> Sequence[Ids]:
+        return [part.rows for part in self.parts]
 
-    def search_batch(
-        self,
-        queries: ArrayLike,
-        k: int,
-        weights: ArrayLike,
-        *,
-        exclude: Sequence[int | None] = (),
-        exact: bool = False,
-    ) -> list[Matches]:
-        points, left_out = points_of(queries, self.dimension, exclude)
-        metric = Weights.of(weights, self.dimension)
-        check_k(k)
-        answers = self._every(lambda part: part.search(points, k + 1, metric, part.everything, exact))
-        return [merged(found, k, row) for *found, row in zip(*answers, left_out, strict=True)]
-
-    def within(
-        self,
-        query: ArrayLike,
-        radius: float,
-        weights: ArrayLike,
-        *,
-        among: ArrayLike | None = None,
-        exclude: int | None = None,
-    ) -> Matches:
-        check_radius(radius)
-        point, metric = point_of(query, self.dimension), Weights.of(weights, self.dimension)
+    def _nearest(self, point: Vectors, asked: Question, among: Ids | None) -> Sequence[Found]:
+        k, metric, exact = asked
         rows = None if among is None else different(among)
-        found: list[Found] = self._every(lambda part: part.within(point, radius, metric, part.passing(rows)))
-        return merged(found, None, exclude)
+        return self._every(lambda part: part.search(point[None], k, metric, part.passing(rows), exact)[0])
 
-    def distances(self, query: ArrayLike, weights: ArrayLike) -> Reals:
+    def _nearest_each(self, points: Vectors, asked: Question) -> Iterable[Sequence[Found]]:
+        k, metric, exact = asked
+        answers = self._every(lambda part: part.search(points, k, metric, part.everything, exact))
+        return zip(*answers, strict=True)
+
+    def _within(self, point: Vectors, radius: float, metric: Weights, among: Ids | None) -> Sequence[Found]:
+        rows = None if among is None else different(among)
+        return self._every(lambda part: part.within(point, radius, metric, part.passing(rows)))
+
+    def _fill(self, result: NDArray[Any], made: Callable[[Vectors], NDArray[Any]]) -> None:
         """Every vector comes here: quick enough for a million, and no way for a hundred millions."""
-        point, metric = point_of(query, self.dimension), Weights.of(weights, self.dimension)
-        result = np.empty(len(self))
+        places = self.rows  # made once, before the threads ask for it
 
         def fill(part: PgPart) -> None:
             for rows, vectors in part.blocks():
-                result[np.searchsorted(self.rows, rows)] = distances(vectors, point, metric)
+                result[np.searchsorted(places, rows)] = made(vectors)
 
         self._every(fill)
-        return result
-
-    def matrix(self) -> Vectors:
-        result = np.empty((len(self), self.dimension), np.float32)
-
-        def fill(part: PgPart) -> None:
-            for rows, vectors in part.blocks():
-                result[np.searchsorted(self.rows, rows)] = vectors
-
-        self._every(fill)
-        return result
 
     def _every(self, ask: Callable[[PgPart], Answer]) -> list[Answer]:
         """The answers of all parts, asked at the same time; the first failure else."""

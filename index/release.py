@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import os
 import shutil
 import tempfile
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict
@@ -27,7 +29,7 @@ from index import manifest
 from index.content import CATALOGUE, Content, write_files
 from index.engines.columns import in_pieces
 from index.engines.duckdb_engine import DuckDBEngine
-from index.engines.engine import DEFAULT_LIMITS, Engine, EngineLimits
+from index.engines.engine import DEFAULT_LIMITS, Engine, EngineError, EngineLimits
 from index.nearest import Nearest
 from index.rows import FACTS_SCHEMA, facts_of
 from index.segments import Parts, write_changed
@@ -36,6 +38,8 @@ from registry_metadata.columns import Table, from_json
 if TYPE_CHECKING:
     from encoder.infer import Encoder
     from index.engines.vector_server import VectorServer
+
+log = logging.getLogger("doppel.releases")
 
 CURRENT = "current"
 HISTORY = "published.txt"  # release ids in the order of publishing, for rollback
@@ -226,6 +230,16 @@ def _tables(path: Path) -> Sequence[Table]:
     return from_json((path / "tables.json").read_text(encoding="utf-8"))
 
 
+def _require_known(path: Path) -> None:
+    """ReleaseError where the release is of a format that this version does not read."""
+    told = json.loads((path / manifest.MANIFEST).read_text(encoding="utf-8"))
+    if told["format"] not in manifest.READABLE:
+        readable = " and ".join(map(str, manifest.READABLE))
+        raise ReleaseError(
+            f"{path} has format {told['format']}, this program reads {readable}; doppel build makes one"
+        )
+
+
 def _engine(path: Path, names: Sequence[str], limits: EngineLimits) -> Engine:
     """Where the tables of the release in this directory are read."""
     if not limits.database:
@@ -302,23 +316,18 @@ class OpenRelease:
             for table in self.tables.values()
             if table.model
         }
-        self.engine = _engine(path, list(self.tables), limits)
         self.parts = Parts.of(path, self.manifest)
         self._identifiers = self.parts.identifiers()
+        self.engine = _engine(path, list(self.tables), limits)  # last: where a file is damaged, none is open
 
     @classmethod
     def open(cls, path: Path, limits: EngineLimits = DEFAULT_LIMITS) -> OpenRelease:
-        """ReleaseError where the directory is not a release, or one of another format."""
+        """ReleaseError where the directory is not a release, is damaged, or is of another format."""
         try:
-            told = manifest.Manifest.read(path)
-        except (OSError, ValueError, TypeError) as error:
-            raise ReleaseError(f"{path} is not a release: {error}") from error
-        if told.format not in manifest.READABLE:
-            readable = " and ".join(map(str, manifest.READABLE))
-            raise ReleaseError(
-                f"{path} has format {told.format}, this program reads {readable}; doppel build makes one"
-            )
-        return cls(path, limits)
+            _require_known(path)
+            return cls(path, limits)
+        except (OSError, EOFError, ValueError, TypeError, KeyError) as error:
+            raise ReleaseError(f"{path} is not a release, or is damaged: {error}") from error
 
     def __len__(self) -> int:
         """How many spectra it has; more row numbers, where some were removed."""
@@ -453,7 +462,8 @@ class ReleaseHolder:
         self._releases, self._limits = releases, limits
         self._lock = threading.Lock()
         self._opening = threading.Lock()
-        self._users: dict[str, int] = {}
+        self._users: Counter[OpenRelease] = Counter()
+        self._told = ""
         self._release = OpenRelease.open(releases.current(), limits)
 
     @contextmanager
@@ -461,7 +471,7 @@ class ReleaseHolder:
         """The release as it is now, kept open until the block ends."""
         with self._lock:
             release = self._release
-            self._users[release.id] = self._users.get(release.id, 0) + 1
+            self._users[release] += 1
         try:
             yield release
         finally:
@@ -469,28 +479,50 @@ class ReleaseHolder:
 
     def _give_back(self, release: OpenRelease) -> None:
         with self._lock:
-            self._users[release.id] -= 1
-            last = not self._users[release.id] and release is not self._release
+            self._users[release] -= 1
+            last = not self._users[release] and release is not self._release
+            if last:
+                del self._users[release]
         if last:
             release.close()
 
     def refresh(self) -> bool:
-        """Changes over to the release published now; whether there was another. Requests go on meanwhile."""
+        """Changes over to the release published now; whether there was another. Requests go on meanwhile.
+
+        Where it can not be opened, the log says so once, and the one in use stays: the next call tries again.
+        """
         with self._opening:
-            path = self._releases.current()
-            if path.name == self._release.id:
+            try:
+                opened = self._published()
+            except (ReleaseError, EngineError, OSError) as error:
+                self._tell(error)
                 return False
-            opened = OpenRelease.open(path, self._limits)
+            self._told = ""
+            if opened is None:
+                return False
             with self._lock:
                 old, self._release = self._release, opened
-                idle = not self._users.get(old.id)
+                idle = not self._users[old]
             if idle:
+                del self._users[old]
                 old.close()
             return True
+
+    def _published(self) -> OpenRelease | None:
+        """The release published now; None where it is the one in use."""
+        path = self._releases.current()
+        return None if path.name == self._release.id else OpenRelease.open(path, self._limits)
+
+    def _tell(self, error: Exception) -> None:
+        """Logs, once for each release, why it is not changed over to."""
+        published = os.path.realpath(self._releases.root / CURRENT)
+        if published != self._told:
+            log.error("%s is served on, the release published now can not be: %s", self._release.id, error)
+        self._told = published
 
     def close(self) -> None:
         """Closes the release in use; those pinned close with their last user."""
         with self._lock:
-            idle = not self._users.get(self._release.id)
+            idle = not self._users[self._release]
         if idle:
             self._release.close()

@@ -47,7 +47,11 @@ class DuckDBEngine(Engine):
         self._spill = tempfile.TemporaryDirectory(prefix="doppel-")
         own = Path(self._spill.name) / "own.duckdb"
         copy_functions(catalogue.parent, own)
-        self._database = duckdb.connect(str(own), config=_settings(limits, self._spill.name))
+        try:
+            self._database = duckdb.connect(str(own), config=_settings(limits, self._spill.name))
+        except duckdb.Error as error:
+            self._spill.cleanup()
+            raise EngineError(f"cannot open the functions beside {catalogue.name}: {error}") from error
         self._known = lru_cache(KNOWN_STATEMENTS)(self._read)
         try:
             self._attach(catalogue)

@@ -197,6 +197,40 @@ def test_a_request_keeps_the_release_it_began_with(
     assert not holder.refresh()
 
 
+@pytest.mark.parametrize(
+    "name", ["manifest.json", "tables.json", "identifiers.arrow", "catalogue.duckdb", "functions-*.duckdb"]
+)
+def test_a_damaged_release_is_told_once_and_the_one_before_is_served_on(
+    archive: Releases,
+    two: tuple[str, str],
+    holder: ReleaseHolder,
+    name: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (damaged,) = (archive.root / two[0]).glob(name)
+    sound = damaged.read_bytes()
+    damaged.write_bytes(b"{damaged" * 1000)
+    archive.publish(two[0])
+    assert not holder.refresh()
+    assert not holder.refresh()
+    (record,) = caplog.records
+    assert record.message.startswith(f"{two[1]} is served on")
+    with holder.pin() as served:
+        assert served.id == two[1]
+    damaged.write_bytes(sound)
+    assert holder.refresh()
+
+
+def test_a_directory_of_releases_that_is_gone_for_a_while(
+    archive: Releases, two: tuple[str, str], holder: ReleaseHolder
+) -> None:
+    away = archive.root.rename(archive.root.with_name("away"))
+    assert not holder.refresh()
+    away.rename(archive.root)
+    archive.publish(two[0])
+    assert holder.refresh()
+
+
 def test_publishing_while_serving_fails_no_request(
     archive: Releases, two: tuple[str, str], holder: ReleaseHolder
 ) -> None:

@@ -37,6 +37,7 @@ from service.protocols.dali import (
     request_params,
 )
 from service.protocols.descriptors import SODA, SODA_ASYNC
+from service.protocols.job_documents import Tree
 from service.protocols.products import file_name
 from service.protocols.ready import described
 from service.respond import Document
@@ -297,7 +298,7 @@ async def get_capabilities(request: Request) -> Response:
 
 
 KIND = "soda"  # of its jobs
-ASYNC = uws.Tree(KIND, "/soda/async", (*FILTERS, *OPTIONS, "RUNID"), job_error)
+ASYNC = Tree(KIND, "/soda/async", (*FILTERS, *OPTIONS, "RUNID"), job_error)
 routes: list[BaseRoute] = [
     Route("/soda/sync", sync, methods=["GET", "POST"]),
     Route("/soda/capabilities", get_capabilities),

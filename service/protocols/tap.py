@@ -23,7 +23,8 @@ from service.limits import Limits
 from service.protocols import uws
 from service.protocols.dali import Params, request_params
 from service.protocols.descriptors import descriptors
-from service.protocols.uws import Tree, upload_file
+from service.protocols.job_documents import Tree
+from service.protocols.uws import upload_file
 from service.query.run import Question, answer
 from service.respond import Document, respond
 from service.uploads import UploadRef, read_uploads, upload_refs

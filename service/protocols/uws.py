@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from urllib.parse import quote, unquote
+from typing import Any, TypeVar
+from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
@@ -19,48 +17,25 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from registry_metadata.records import document
-from service.errors import BusyFault, NotFoundFault, UsageFault
-from service.formats.votable import clean
+from service.errors import NotFoundFault, UsageFault
 from service.jobs import ACTIVE, PHASES, Filter, Jobs
 from service.protocols.dali import Params, choose_word, iso, request_params, timestamp
+from service.protocols.job_documents import (
+    UPLOADED,
+    Tree,
+    job_document,
+    list_document,
+    parameters_document,
+    results_document,
+    results_of,
+)
 from service.state import Job
-from service.workers import ResultFile
 
-if TYPE_CHECKING:
-    from vo_models.uws.models import Parameters
-
-XML = "text/xml"
 CONTROL = ("PHASE", "ACTION", "DESTRUCTION", "EXECUTIONDURATION", "WAIT")
-UPLOADED = "upload-"  # begins the names of files that came with a job
 SOON, LATER = 0.01, 0.25  # seconds between two looks at a job that is waited for
 PIECE = 1 << 20
 
-
-@dataclass(frozen=True, slots=True)
-class Tree:
-    """Where the jobs of an endpoint are, and what is told of them in its own words."""
-
-    kind: str  # as the state database calls them
-    path: str  # below the base URL
-    shown: tuple[str, ...]  # parameters that job documents repeat
-    error: Callable[[Job], Response]  # what stands at /error
-
-    def jobs(self, request: Request) -> Jobs:
-        jobs: Jobs = request.app.state.jobs[self.kind]
-        return jobs
-
-    async def job(self, request: Request) -> Job:
-        """The job that the path names; NotFoundFault where there is none here."""
-        return await run_in_threadpool(self.jobs(request).get, request.path_params["id"])
-
-    def url(self, request: Request) -> str:
-        return f"{request.app.state.base_url}{self.path}"
-
-    def job_url(self, request: Request, id_: str) -> str:
-        return f"{self.url(request)}/{id_}"
-
-
+Subject = TypeVar("Subject", Job, Sequence[Job])
 Handler = Callable[[Tree, Request], Coroutine[Any, Any, Response]]
 
 
@@ -69,17 +44,16 @@ def owner_of(request: Request) -> str:
     return request.client.host if request.client else "-"
 
 
-def shown(text: str | None) -> str | None:
-    """A client's text without what XML cannot hold."""
-    return None if text is None else clean(text)
-
-
 def see_other(url: str) -> Response:
     return RedirectResponse(url, 303)
 
 
-def moment(seconds: float | None) -> datetime | None:
-    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+async def told(
+    document: Callable[[Tree, Request, Subject], bytes], tree: Tree, request: Request, found: Subject
+) -> Response:
+    """A document about one job or several, made in a thread."""
+    body = await run_in_threadpool(document, tree, request, found)
+    return Response(body, headers={"Content-Type": "text/xml"})
 
 
 # -- the list ---------------------------------------------------------------------------------------------
@@ -144,9 +118,7 @@ def set_controls(jobs: Jobs, id_: str, params: Params) -> None:
 async def job_list(tree: Tree, request: Request) -> Response:
     wanted = list_filter(await request_params(request))
     found = await run_in_threadpool(tree.jobs(request).listed, owner_of(request), wanted)
-    return Response(
-        await run_in_threadpool(list_document, tree, request, found), headers={"Content-Type": XML}
-    )
+    return await told(list_document, tree, request, found)
 
 
 def list_filter(params: Params) -> Filter:
@@ -157,23 +129,6 @@ def list_filter(params: Params) -> Filter:
         None if after is None else timestamp("AFTER", after).timestamp(),
         params.integer("LAST", low=0),
     )
-
-
-def list_document(tree: Tree, request: Request, found: Sequence[Job]) -> bytes:
-    from vo_models.uws import models as uws
-    from vo_models.uws.types import ExecutionPhase
-
-    refs = [
-        uws.ShortJobDescription(
-            job_id=job.id,
-            phase=ExecutionPhase(job.phase),
-            run_id=shown(job.run_id),
-            creation_time=moment(job.created),
-            href=tree.job_url(request, job.id),
-        )
-        for job in found
-    ]
-    return document(uws.Jobs(jobref=refs), skip_empty=True)
 
 
 # -- one job ----------------------------------------------------------------------------------------------
@@ -188,8 +143,7 @@ async def job(tree: Tree, request: Request) -> Response:
     seconds = params.integer("WAIT", low=-1)
     if seconds is not None:
         found = await waited(tree.jobs(request), found, seconds, params.one("PHASE"))
-    body = await run_in_threadpool(job_document, tree, request, found)
-    return Response(body, headers={"Content-Type": XML})
+    return await told(job_document, tree, request, found)
 
 
 async def waited(jobs: Jobs, found: Job, seconds: int, phase: str | None) -> Job:
@@ -218,80 +172,6 @@ async def post_job(tree: Tree, request: Request, params: Params) -> Response:
 async def delete(tree: Tree, request: Request) -> Response:
     await run_in_threadpool(tree.jobs(request).delete, request.path_params["id"])
     return see_other(tree.url(request))
-
-
-def job_document(tree: Tree, request: Request, job: Job) -> bytes:
-    from vo_models.uws import models as uws
-    from vo_models.uws.types import ExecutionPhase
-
-    generic: Any = uws.JobSummary
-    summary = generic[parameters_class()](
-        job_id=job.id,
-        run_id=shown(job.run_id),
-        owner_id=None,
-        phase=ExecutionPhase(job.phase),
-        quote=moment(tree.jobs(request).quote(job)) if job.phase == "QUEUED" else None,
-        creation_time=moment(job.created),
-        start_time=moment(job.started),
-        end_time=moment(job.ended),
-        execution_duration=job.duration,
-        destruction=moment(job.destruction),
-        parameters=parameters_model(tree, request, job),
-        results=uws.Results(results=result_refs(tree, request, job)),
-        error_summary=None
-        if job.error is None
-        else uws.ErrorSummary(message=clean(job.error), type=error_type(job), has_detail=True),
-    )
-    return document(summary)
-
-
-def error_type(job: Job) -> Any:
-    """Whether it may go well another time."""
-    from vo_models.uws.types import ErrorType
-
-    return ErrorType("transient" if job.fault == BusyFault.fault else "fatal")
-
-
-def results_of(job: Job) -> list[ResultFile]:
-    """What a job that went well has made, in the order in which it was made."""
-    return [] if job.results is None else [tuple(told) for told in json.loads(job.results)]
-
-
-def result_refs(tree: Tree, request: Request, job: Job) -> list[Any]:
-    from vo_models.uws.models import ResultReference
-
-    url = f"{tree.job_url(request, job.id)}/results"
-    return [
-        ResultReference(id=name, href=f"{url}/{name}", size=size, mime_type=media_type)
-        for name, media_type, _, size in results_of(job)
-    ]
-
-
-@cache
-def parameters_class() -> type[Parameters]:
-    """vo-models' parameters as a list: UPLOAD may repeat, and inline files have names of their own."""
-    from pydantic import create_model
-    from vo_models.uws.models import MultiValuedParameter, Parameters
-
-    fields: Any = {"listed": (MultiValuedParameter | None, None)}
-    made: type[Parameters] = create_model("TapParameters", __base__=Parameters, **fields)
-    return made
-
-
-def parameters_model(tree: Tree, request: Request, job: Job) -> Parameters:
-    """What was asked; inline files by reference (UWS 1.1, 2.2.3.1.1)."""
-    from vo_models.uws.models import Parameter
-
-    listed = [
-        Parameter(id=name, value=clean(value))
-        for name, value in json.loads(job.parameters)
-        if name in tree.shown
-    ]
-    for path in sorted(tree.jobs(request).directory(job.id).glob(f"{UPLOADED}*")):
-        part = path.name.removeprefix(UPLOADED)
-        url = f"{tree.job_url(request, job.id)}/parameters/{part}"
-        listed.append(Parameter(id=clean(unquote(part)), value=url, by_reference=True))
-    return parameters_class().model_construct(listed=listed)  # its __init__ wants a field for every name
 
 
 # -- the children of a job --------------------------------------------------------------------------------
@@ -364,12 +244,7 @@ async def parameters(tree: Tree, request: Request) -> Response:
         await run_in_threadpool(keep_files, jobs.directory(id_), params)
         return see_other(tree.job_url(request, id_))
     found = await run_in_threadpool(jobs.get, id_)
-    body = await run_in_threadpool(parameters_document, tree, request, found)
-    return Response(body, headers={"Content-Type": XML})
-
-
-def parameters_document(tree: Tree, request: Request, found: Job) -> bytes:
-    return document(parameters_model(tree, request, found), skip_empty=True)
+    return await told(parameters_document, tree, request, found)
 
 
 async def parameter_file(tree: Tree, request: Request) -> Response:
@@ -383,15 +258,7 @@ async def parameter_file(tree: Tree, request: Request) -> Response:
 
 
 async def results(tree: Tree, request: Request) -> Response:
-    found = await tree.job(request)
-    body = await run_in_threadpool(results_document, tree, request, found)
-    return Response(body, headers={"Content-Type": XML})
-
-
-def results_document(tree: Tree, request: Request, found: Job) -> bytes:
-    from vo_models.uws.models import Results
-
-    return document(Results(results=result_refs(tree, request, found)))
+    return await told(results_document, tree, request, await tree.job(request))
 
 
 async def result(tree: Tree, request: Request) -> Response:

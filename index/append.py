@@ -23,7 +23,8 @@ from index.embed import embed
 from index.external import ExternalError, more_vectors
 from index.facts import read_facts
 from index.reading import Spectra, read
-from index.release import Model, OpenRelease, Releases
+from index.release import Model, OpenRelease
+from index.releases import Releases
 from index.rows import SEEN_SCHEMA, nothing
 from index.settings import BuildPlan
 from index.sources import collections_of, list_entries

@@ -26,7 +26,7 @@ from index.facts import read_facts
 from index.manifest import Manifest
 from index.metric import parse_space
 from index.reading import Spectra, read
-from index.release import Releases
+from index.releases import Releases
 from index.rows import Words, seen_table
 from index.settings import BuildPlan
 from index.sources import collections_of, list_entries, require_different, work_key

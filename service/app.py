@@ -44,7 +44,7 @@ from service.web import pages
 from service.workers import Workers
 
 if TYPE_CHECKING:
-    from index.release import ReleaseHolder
+    from index.releases import ReleaseHolder
     from service.config import Config
     from service.state import State
 

@@ -10,7 +10,8 @@ import pytest
 from encoder.collection import CollectionConfig
 from encoder.simulate import simulate
 from index.build import build
-from index.release import OpenRelease, ReleaseHolder, Releases
+from index.release import OpenRelease
+from index.releases import ReleaseHolder, Releases
 from service.config import Config
 from tests import pg
 from tests.serving import serving

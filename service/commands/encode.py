@@ -8,7 +8,8 @@ from pathlib import Path
 
 from encoder.collection import Collection
 from index.encode import encode_collections
-from index.release import OpenRelease, Releases
+from index.release import OpenRelease
+from index.releases import Releases
 from service.commands.common import Bar, add_config, answer, configured
 from service.config import read_collections
 

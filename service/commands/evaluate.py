@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from encoder.evaluate.report import comparison
-from index.release import OpenRelease, Releases
+from index.release import OpenRelease
+from index.releases import Releases
 from index.training import evaluate
 from index.work import BuildError
 from service.commands.common import Bar, add_config, answer, configured

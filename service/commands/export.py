@@ -9,7 +9,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from index.manifest import MANIFEST
-from index.release import OpenRelease, Releases
+from index.release import OpenRelease
+from index.releases import Releases
 from registry_metadata import dachs
 from service.commands.common import add_config, answer, configured
 from service.config import Config

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from index.release import Releases
+from index.releases import Releases
 from service.commands.common import add_config, answer, configured
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import argparse
 
 from index.manifest import Manifest
-from index.release import ReleaseError, Releases
+from index.release import ReleaseError
+from index.releases import Releases
 from service.commands.common import add_config, answer, configured
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from index.release import Releases
+from index.releases import Releases
 from service.commands.common import add_config, answer, configured
 
 

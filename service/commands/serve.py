@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from index.release import ReleaseError, ReleaseHolder, Releases
+from index.release import ReleaseError
+from index.releases import ReleaseHolder, Releases
 from service.commands.common import configured
 from service.config import Config, ServiceConfig
 

@@ -6,7 +6,8 @@ import argparse
 from contextlib import closing
 
 from index.reencode import differences
-from index.release import OpenRelease, Releases
+from index.release import OpenRelease
+from index.releases import Releases
 from service.commands.common import add_config, answer, configured
 
 

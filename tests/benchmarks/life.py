@@ -22,7 +22,8 @@ from pyarrow import parquet
 
 from index.append import append, remove
 from index.build import build
-from index.release import OpenRelease, Releases
+from index.release import OpenRelease
+from index.releases import Releases
 from index.settings import BuildPlan
 from service.config import Config
 from tests.index.mixture import Mixture

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from encoder.collection import CollectionConfig
-from index.release import Releases
+from index.releases import Releases
 from registry_metadata.columns import Column, Table
 from tests import synthetic
 from tests.benchmarks.client import Service

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from index.release import OpenRelease, Releases
+from index.release import OpenRelease
+from index.releases import Releases
 from tests import synthetic
 
 

@@ -18,7 +18,8 @@ from pyarrow import parquet
 from index.append import append, remove
 from index.build import build
 from index.manifest import Manifest, write_manifest
-from index.release import OpenRelease, ReleaseError, Releases
+from index.release import OpenRelease, ReleaseError
+from index.releases import Releases
 from index.settings import BuildPlan
 from index.work import BuildError
 from service.config import Config

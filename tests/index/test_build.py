@@ -18,7 +18,8 @@ import pytest
 
 from encoder.collection import CollectionError
 from index.build import build
-from index.release import OpenRelease, ReleaseError, Releases
+from index.release import OpenRelease, ReleaseError
+from index.releases import Releases
 from index.settings import BuildPlan
 from index.work import BuildError
 from registry_metadata import tables

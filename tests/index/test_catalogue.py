@@ -9,7 +9,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from index.catalogue import as_held
-from index.release import OpenRelease, Releases
+from index.release import OpenRelease
+from index.releases import Releases
 from index.stream import beyond_ascii
 from registry_metadata.columns import Column, Table
 from tests import synthetic

@@ -16,7 +16,8 @@ from encoder.collection import Collection, CollectionConfig
 from encoder.spectrum import Facts, RefusedSpectrum, Spectrum
 from index.build import Report, build
 from index.facts import read_facts
-from index.release import OpenRelease, Releases
+from index.release import OpenRelease
+from index.releases import Releases
 from index.rows import facts_of
 from index.work import BuildError
 from service.config import Config

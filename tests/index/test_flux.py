@@ -15,7 +15,8 @@ from encoder.prepare import Grid, prepare
 from encoder.recipe import GridSpec
 from index.content import TrainedModel
 from index.flux import BATCH_ROWS, flux_rows, grids_rows
-from index.release import OpenRelease, Releases
+from index.release import OpenRelease
+from index.releases import Releases
 from index.rows import Seen, nothing
 from registry_metadata.tables import flux_table, grids_table
 from tests import synthetic

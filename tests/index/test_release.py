@@ -14,7 +14,8 @@ import pytest
 
 from index import manifest
 from index.content import Content
-from index.release import OpenRelease, ReleaseError, ReleaseHolder, Releases
+from index.release import OpenRelease, ReleaseError
+from index.releases import ReleaseHolder, Releases
 from tests import synthetic
 
 

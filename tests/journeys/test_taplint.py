@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from index.release import Releases
+from index.releases import Releases
 from service.config import Config
 from tests import pg
 from tests.serving import serving

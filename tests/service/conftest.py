@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from index.release import ReleaseHolder
+from index.releases import ReleaseHolder
 from service.app import create_app
 from service.config import Config
 from service.limits import Limits

@@ -14,7 +14,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from index.reencode import differences
-from index.release import OpenRelease, ReleaseHolder, Releases
+from index.release import OpenRelease
+from index.releases import ReleaseHolder, Releases
 from service.app import create_app
 from service.cli import main
 from service.config import Config

@@ -13,7 +13,8 @@ from sqlalchemy import event, text
 from starlette.testclient import TestClient
 
 from index.engines.postgres import connect
-from index.release import OpenRelease, ReleaseHolder
+from index.release import OpenRelease
+from index.releases import ReleaseHolder
 from service.app import create_app
 from service.config import Config
 from service.errors import BusyFault

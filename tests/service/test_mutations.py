@@ -20,7 +20,8 @@ import pytest
 from starlette.types import ASGIApp
 
 from encoder.spectrum import Facts, RefusedSpectrum, Spectrum
-from index.release import OpenRelease, ReleaseHolder
+from index.release import OpenRelease
+from index.releases import ReleaseHolder
 from service.app import create_app
 from service.config import Config
 from service.errors import ServiceFault, UsageFault

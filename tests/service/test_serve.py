@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 import uvicorn
 
-from index.release import OpenRelease, ReleaseHolder, Releases
+from index.release import OpenRelease
+from index.releases import ReleaseHolder, Releases
 from service.app import create_app
 from service.commands.serve import listen, server_config
 from service.config import Config, ServiceConfig

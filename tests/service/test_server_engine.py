@@ -15,7 +15,8 @@ from httpx2 import Response
 from starlette.testclient import TestClient
 
 from index.engines.postgres_load import PostgresReleases
-from index.release import OpenRelease, ReleaseError, ReleaseHolder, Releases
+from index.release import OpenRelease, ReleaseError
+from index.releases import ReleaseHolder, Releases
 from service.app import create_app
 from service.commands import publish
 from service.config import Config

@@ -19,7 +19,8 @@ from index.engines.postgres_load import LOCK, PostgresReleases
 from index.engines.postgres_sql import postgres_sql
 from index.engines.vector_server import VectorServer
 from index.engines.watchdog import STOPPER
-from index.release import OpenRelease, ReleaseError, Releases
+from index.release import OpenRelease, ReleaseError
+from index.releases import Releases
 from tests import pg, synthetic
 
 ENDLESS = "SELECT count(*) AS n FROM release.doppel.spectra AS a, release.doppel.spectra AS b, " + ", ".join(

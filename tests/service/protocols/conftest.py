@@ -11,7 +11,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from encoder.spectrum import Facts, Spectrum
-from index.release import OpenRelease, ReleaseHolder, Releases
+from index.release import OpenRelease
+from index.releases import ReleaseHolder, Releases
 from index.rows import Seen
 from service.app import create_app
 from service.config import Config

@@ -16,7 +16,8 @@ from astropy.io.votable.ucd import check_ucd
 from lxml import etree
 from starlette.testclient import TestClient
 
-from index.release import OpenRelease, ReleaseHolder
+from index.release import OpenRelease
+from index.releases import ReleaseHolder
 from registry_metadata.columns import Column
 from service.app import create_app
 from service.config import Config

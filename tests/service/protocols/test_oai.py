@@ -16,7 +16,8 @@ from oaipmh_scythe import Scythe
 from pyvo.io import vosi
 from starlette.testclient import TestClient
 
-from index.release import OpenRelease, ReleaseHolder
+from index.release import OpenRelease
+from index.releases import ReleaseHolder
 from registry_metadata.resources import Dates
 from service.app import create_app
 from service.config import Config

@@ -17,7 +17,7 @@ from astropy.time import Time
 from numpy.typing import NDArray
 from starlette.testclient import TestClient
 
-from index.release import ReleaseHolder, Releases
+from index.releases import ReleaseHolder, Releases
 from index.rows import Seen, Words
 from service.app import create_app
 from service.config import Config

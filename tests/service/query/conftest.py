@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from index.engines.engine import EngineLimits
-from index.release import OpenRelease, Releases
+from index.release import OpenRelease
+from index.releases import Releases
 from tests import synthetic
 
 REFERENCE = "ivo://doppel.example/first?syn-0001"

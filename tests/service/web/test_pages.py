@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from index.release import OpenRelease, ReleaseHolder
+from index.release import OpenRelease
+from index.releases import ReleaseHolder
 from service.app import create_app
 from service.config import Config
 from service.state import State

@@ -18,7 +18,8 @@ from index.catalogue import ROW_NUMBER
 from index.engines.duckdb_engine import DuckDBEngine
 from index.engines.engine import EngineError
 from index.engines.postgres import PostgresEngine, connect, told, variable_lists
-from index.engines.postgres_sql import FUNCTIONS, POSITIONS
+from index.engines.postgres_sql import FUNCTIONS
+from index.engines.postgres_trees import POSITIONS
 from registry_metadata.columns import Table
 
 if TYPE_CHECKING:

@@ -118,3 +118,13 @@ def live(config_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     """Base URL of a process that serves that archive."""
     with serving(config_path, tmp_path_factory.mktemp("live") / "service.log") as base:
         yield base
+
+
+@pytest.fixture(scope="module")
+def lockfile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The lock file of a SAMP hub; its folder is the home of programs that look for it there."""
+    from tests.samp import hub
+
+    path = tmp_path_factory.mktemp("hub") / ".samp"
+    with hub(path):
+        yield path

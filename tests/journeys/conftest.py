@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.clients import require
+from tests.topcat import Topcat, running
 
 ARGUMENTS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
@@ -31,3 +32,11 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     opened.set_page_load_timeout(60)
     yield opened
     opened.quit()
+
+
+@pytest.fixture(scope="module")
+def topcat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Topcat]:
+    """TOPCAT with its hub, in a home of its own."""
+    home = tmp_path_factory.mktemp("topcat")
+    with running(home, home / "topcat.log") as started:
+        yield started

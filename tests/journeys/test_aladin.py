@@ -14,18 +14,11 @@ from astropy.coordinates import SkyCoord
 
 from index.release import OpenRelease
 from tests.clients import require
-from tests.samp import Program, doppel_samp, hub, until
+from tests.samp import Program, doppel_samp, until
 from tests.topcat import screen
 
 JAR = "/usr/share/java/aladin.jar"
 SCRIPT, SPECTRUM, TABLE = "script.aladin.send", "spectrum.load.ssa-generic", "table.load.votable"
-
-
-@pytest.fixture(scope="module")
-def lockfile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    path = tmp_path_factory.mktemp("aladin") / ".samp"
-    with hub(path):
-        yield path
 
 
 @pytest.fixture(scope="module")

@@ -12,16 +12,9 @@ import pytest
 from astropy.table import Table
 
 from tests.samp import Program, doppel_samp, until
-from tests.topcat import ACTIONS, CONTROL, INVOKE, PLOT, TAP, Topcat, running
+from tests.topcat import ACTIONS, CONTROL, INVOKE, PLOT, TAP, Topcat
 
 TABLE = "table.load.votable"
-
-
-@pytest.fixture(scope="module")
-def topcat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Topcat]:
-    home = tmp_path_factory.mktemp("topcat")
-    with running(home, home / "topcat.log") as started:
-        yield started
 
 
 @pytest.fixture(scope="module")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from tests.journeys.test_browser import complaints, every, neighbours, one, open_first_example
 from tests.samp import until
-from tests.topcat import Topcat, running
+from tests.topcat import Topcat
 
 CONSENT = "SAMP Hub Security"
 WEB_HUB = 21012
@@ -23,13 +22,6 @@ def page(browser: Any, live: str) -> Any:
     browser.get_log("browser")
     open_first_example(browser)
     return browser
-
-
-@pytest.fixture(scope="module")
-def topcat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Topcat]:
-    home = tmp_path_factory.mktemp("topcat")
-    with running(home, home / "topcat.log") as started:
-        yield started
 
 
 def send(page: Any, kind: str) -> None:

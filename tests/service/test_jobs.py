@@ -86,6 +86,13 @@ def until(jobs: Jobs, id_: str, *phases: str) -> Job:
     return job
 
 
+def ran(jobs: Jobs, phase: str) -> Job:
+    """A new job that was started, in the phase that it was waited for."""
+    job = jobs.create("me", [], None)
+    jobs.run(job.id)
+    return until(jobs, job.id, phase)
+
+
 def test_u02_a_job_goes_from_pending_to_completed(make: Make) -> None:
     jobs = make()
     job = jobs.create("me", [("QUERY", "x")], "run 1")
@@ -121,9 +128,7 @@ def test_u11_a_fault_is_told_and_a_bug_is_not(make: Make, caplog: pytest.LogCapt
 
 def test_u15_unknown_jobs_and_illegal_steps(make: Make) -> None:
     jobs = make()
-    job = jobs.create("me", [], None)
-    jobs.run(job.id)
-    until(jobs, job.id, "COMPLETED")
+    job = ran(jobs, "COMPLETED")
     with pytest.raises(ForbiddenFault, match="COMPLETED"):
         jobs.run(job.id)
     with pytest.raises(ForbiddenFault):
@@ -150,14 +155,10 @@ def test_the_jobs_of_two_endpoints_are_apart_and_count_together(state: State) ->
 
 def test_abort_stops_what_runs(make: Make) -> None:
     jobs = make(endless)
-    job = jobs.create("me", [], None)
-    jobs.run(job.id)
-    until(jobs, job.id, "EXECUTING")
+    job = ran(jobs, "EXECUTING")
     jobs.abort(job.id)
     assert until(jobs, job.id, "ABORTED").error is None
-    other = jobs.create("me", [], None)
-    jobs.run(other.id)
-    until(jobs, other.id, "EXECUTING")
+    other = ran(jobs, "EXECUTING")
     jobs.delete(other.id)
     with pytest.raises(NotFoundFault):
         jobs.get(other.id)
@@ -165,9 +166,7 @@ def test_abort_stops_what_runs(make: Make) -> None:
 
 def test_an_abort_from_another_process_stops_what_runs(make: Make, state: State) -> None:
     jobs = make(endless)
-    job = jobs.create("me", [], None)
-    jobs.run(job.id)
-    until(jobs, job.id, "EXECUTING")
+    job = ran(jobs, "EXECUTING")
     while job.id not in jobs.workers.running:  # the worker's thread is about to take it
         time.sleep(0.001)
     running = jobs.workers.running[job.id]
@@ -196,9 +195,7 @@ def test_u04_u09_duration_and_destruction_are_bounded(make: Make) -> None:
 
 def test_destruction_removes_job_and_files(make: Make) -> None:
     jobs = make()
-    job = jobs.create("me", [], None)
-    jobs.run(job.id)
-    until(jobs, job.id, "COMPLETED")
+    job = ran(jobs, "COMPLETED")
     jobs.set_destruction(job.id, time.time() - 1)
     jobs.workers.purge()
     assert not jobs.directory(job.id).exists()
@@ -302,9 +299,7 @@ def test_kill_9_loses_no_job(url: str, make: Make, state: State) -> None:
 
 def test_a_stopped_process_gives_its_jobs_back(make: Make, state: State) -> None:
     jobs = make(endless)
-    job = jobs.create("me", [], None)
-    jobs.run(job.id)
-    until(jobs, job.id, "EXECUTING")
+    job = ran(jobs, "EXECUTING")
     jobs.workers.stop()
     assert jobs.get(job.id).phase == "QUEUED"
     assert until(make(), job.id, "COMPLETED").phase == "COMPLETED"

@@ -24,13 +24,6 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*Angstrom:astropy.units.errors.
 
 
 @pytest.fixture(scope="module")
-def lockfile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    path = tmp_path_factory.mktemp("hub") / "samp"
-    with hub(path):
-        yield path
-
-
-@pytest.fixture(scope="module")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("samp") / "samp.log"
 

@@ -75,8 +75,13 @@ def archive(readable_releases: Releases) -> Iterator[OpenRelease]:
 
 
 @pytest.fixture(scope="session")
-def client(config: Config, holder: ReleaseHolder, state: State) -> Iterator[TestClient]:
+def addressed(config: Config) -> Config:
+    """The configuration of the built archive at the base URL that answers are held to."""
+    return replace(config, service=replace(config.service, base_url="http://archive.example"))
+
+
+@pytest.fixture(scope="session")
+def client(addressed: Config, holder: ReleaseHolder, state: State) -> Iterator[TestClient]:
     """The whole application over the built archive."""
-    served = replace(config, service=replace(config.service, base_url="http://archive.example"))
-    with TestClient(create_app(served, holder, state)) as opened:
+    with TestClient(create_app(addressed, holder, state)) as opened:
         yield opened

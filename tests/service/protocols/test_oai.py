@@ -45,7 +45,7 @@ KINDS = {
 
 @pytest.fixture(scope="module")
 def oai(
-    config: Config, holder: ReleaseHolder, tmp_path_factory: pytest.TempPathFactory
+    addressed: Config, holder: ReleaseHolder, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[TestClient]:
     """Two records on a page; one record of an earlier release is gone."""
     state = State("", tmp_path_factory.mktemp("oai"))
@@ -53,14 +53,9 @@ def oai(
         session.add(RegistryRecord(identifier=GONE, digest="", created=1_700_000_000, updated=1_700_000_000))
     collections = tuple(
         replace(one, doi="10.5281/zenodo.1", reference="2006MNRAS.371..703S", rights_uri="https://spdx.org/x")
-        for one in config.collections
+        for one in addressed.collections
     )
-    served = replace(
-        config,
-        collections=collections,
-        service=replace(config.service, base_url="http://archive.example"),
-        registry=replace(config.registry, page=2),
-    )
+    served = replace(addressed, collections=collections, registry=replace(addressed.registry, page=2))
     with TestClient(create_app(served, holder, state)) as opened:
         yield opened
     state.close()

@@ -78,10 +78,9 @@ def held(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ReleaseHolder]:
 
 
 @pytest.fixture(scope="module")
-def asked(config: Config, held: ReleaseHolder, state: State) -> Iterator[TestClient]:
+def asked(addressed: Config, held: ReleaseHolder, state: State) -> Iterator[TestClient]:
     """A service of it."""
-    served = replace(config, service=replace(config.service, base_url="http://archive.example"))
-    with TestClient(create_app(served, held, state)) as opened:
+    with TestClient(create_app(addressed, held, state)) as opened:
         yield opened
 
 

@@ -12,8 +12,10 @@ import resource
 import struct
 import subprocess
 import sys
+import tempfile
 import threading
 import warnings
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
 from encoder.spectrum import RefusedSpectrum
@@ -46,18 +48,25 @@ class Parsers:
         if len(content) > self.bounds.file_bytes:
             limit = self.bounds.file_bytes
             raise TooLargeFault(f"The spectrum has {len(content)} bytes; at most {limit} are taken")
-        process = self._take()
-        head = json.dumps({**asdict(told), "memory": self.bounds.memory_bytes}).encode()
-        try:
-            answer, _ = process.communicate(LENGTH.pack(len(head)) + head + content, self.bounds.seconds)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
-            raise TimeoutFault(f"The spectrum was not read within {self.bounds.seconds:g} s") from None
+        with tempfile.TemporaryDirectory(prefix="doppel-") as scratch:
+            answer = self._answer(
+                content, {**asdict(told), "memory": self.bounds.memory_bytes, "scratch": scratch}
+            )
         if answer[:1] == GOOD:
             return Own.from_bytes(answer[1:])
         reason = answer[1:].decode() or "reading it took more memory than is allowed, or failed"
         raise UsageFault(f"The spectrum cannot be used: {reason}")
+
+    def _answer(self, content: bytes, told: Mapping[str, object]) -> bytes:
+        """What a process says of the file; TimeoutFault where it had to be killed."""
+        head = json.dumps(told).encode()
+        with self._take() as process:
+            try:
+                answer, _ = process.communicate(LENGTH.pack(len(head)) + head + content, self.bounds.seconds)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                raise TimeoutFault(f"The spectrum was not read within {self.bounds.seconds:g} s") from None
+        return answer
 
     def _take(self) -> subprocess.Popen[bytes]:
         """The warm process; the next one starts at once."""
@@ -91,7 +100,7 @@ def main() -> None:
     if len(size) < LENGTH.size:
         return
     head = json.loads(sys.stdin.buffer.read(LENGTH.unpack(size)[0]))
-    memory = head.pop("memory")
+    memory, tempfile.tempdir = head.pop("memory"), head.pop("scratch")  # what it writes goes with the request
     content = sys.stdin.buffer.read()
     limit_memory(memory)
     warnings.simplefilter("ignore")

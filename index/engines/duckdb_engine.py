@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from index.engines.engine import (
     stream,
     watched,
 )
+from index.engines.spill import Spill
 from index.engines.watchdog import Watch
 
 BATCH_ROWS = 4_096  # more keep the first row waiting
@@ -44,13 +44,13 @@ class DuckDBEngine(Engine):
     outside the release."""
 
     def __init__(self, catalogue: Path, limits: EngineLimits = DEFAULT_LIMITS) -> None:
-        self._spill = tempfile.TemporaryDirectory(prefix="doppel-")
-        own = Path(self._spill.name) / "own.duckdb"
+        self._spill = Spill()
+        own = self._spill.path / "own.duckdb"
         copy_functions(catalogue.parent, own)
         try:
-            self._database = duckdb.connect(str(own), config=_settings(limits, self._spill.name))
+            self._database = duckdb.connect(str(own), config=_settings(limits, str(self._spill.path)))
         except duckdb.Error as error:
-            self._spill.cleanup()
+            self._spill.remove()
             raise EngineError(f"cannot open the functions beside {catalogue.name}: {error}") from error
         self._known = lru_cache(KNOWN_STATEMENTS)(self._read)
         try:
@@ -131,7 +131,7 @@ class DuckDBEngine(Engine):
     def close(self) -> None:
         """Ends the instance and removes what it spilled."""
         self._database.close()
-        self._spill.cleanup()
+        self._spill.remove()
 
 
 def _settings(limits: EngineLimits, spill: str) -> dict[str, str | bool | int | float | list[str]]:

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import tempfile
 
 import numpy as np
 import pytest
@@ -166,3 +167,13 @@ def test_what_takes_too_long_is_stopped():
     with pytest.raises(TimeoutFault, match="within"):
         slow.read(*FORMS["our CSV"])
     slow.close()
+
+
+def test_a_process_that_is_stopped_leaves_no_file(tmp_path, monkeypatch):
+    """Whether it was reading already or not yet: what it unpacks lies where the one who asked removes it."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    slow = Parsers(Bounds(seconds=1.5))
+    with pytest.raises((TimeoutFault, UsageFault)):
+        slow.read(gzip.compress(b"SIMPLE  =                    T" + b" " * 600_000_000, 1), Told())
+    slow.close()
+    assert not list(tmp_path.iterdir())

@@ -13,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import ArrayLike, NDArray
 
-from encoder.collection import Collection, CollectionConfig
+from encoder.collection import Collection, CollectionConfig, CollectionError
 from encoder.model_config import EXTERNAL
 from encoder.recipe import Recipe
 from encoder.spectrum import Facts, RefusedSpectrum, Spectrum
@@ -127,6 +127,7 @@ class OpenRelease:
             for table in self.tables.values()
             if table.model
         }
+        self._reached: dict[str, Collection] = {}
         self.parts = Parts.of(path, self.manifest)
         self._identifiers = self.parts.identifiers()
         self.engine = _engine(path, list(self.tables), limits)  # last: where a file is damaged, none is open
@@ -239,26 +240,30 @@ class OpenRelease:
         return authority
 
     @cached_property
-    def collections(self) -> Mapping[str, Collection]:
-        """The collections that the release was built from, where they lie now."""
-        told = self._origins
-        base = (self.path.parent / told["base"]).resolve()
-        return {
-            section["name"]: Collection.from_config(
-                CollectionConfig.from_table(section), base, told["authority"]
-            )
-            for section in told["collections"]
-        }
+    def collections(self) -> Mapping[str, CollectionConfig]:
+        """What the release was built from, by name."""
+        return {one["name"]: CollectionConfig.from_table(one) for one in self._origins["collections"]}
+
+    def collection(self, name: str) -> Collection:
+        """Where its files lie now; RefusedSpectrum while they are not there."""
+        if name not in self._reached:
+            base = (self.path.parent / self._origins["base"]).resolve()
+            try:
+                found = Collection.from_config(self.collections[name], base, self.authority)
+            except (CollectionError, OSError) as error:
+                raise RefusedSpectrum(str(error)) from error
+            self._reached[name] = found
+        return self._reached[name]
 
     def spectrum(self, row: int) -> Spectrum:
         """The pixels, from the original file; RefusedSpectrum where it can no longer be read."""
         facts = self.facts_of(row)
-        return self.collections[facts.collection].load(facts)
+        return self.collection(facts.collection).load(facts)
 
     def original(self, row: int) -> Path:
-        """The original file."""
+        """The original file; RefusedSpectrum where it can no longer be read."""
         facts = self.facts_of(row)
-        return self.collections[facts.collection].original(facts)
+        return self.collection(facts.collection).original(facts)
 
     def close(self) -> None:
         self.engine.close()

@@ -94,8 +94,10 @@ def told_failures() -> tuple[type[Exception], ...]:
     from index.release import ReleaseError
     from index.work import BuildError
     from service.config import ConfigError
+    from service.state import StateError
 
-    return BuildError, CollectionError, ConfigError, EngineError, HarvestError, ReleaseError, RefusedSpectrum
+    service = ConfigError, StateError
+    return BuildError, CollectionError, EngineError, HarvestError, ReleaseError, RefusedSpectrum, *service
 
 
 if __name__ == "__main__":

@@ -36,7 +36,6 @@ if TYPE_CHECKING:
     from lxml.etree import _Element as Element
     from vo_models.voresource.models import Capability
 
-    from encoder.collection import CollectionConfig
     from index.release import OpenRelease
     from service.config import Config
 
@@ -122,10 +121,7 @@ def records(config: Config, base_url: str, release: OpenRelease) -> dict[str, Re
 
 def holdings(config: Config, release: OpenRelease) -> list[Holding]:
     """In the words of the configuration, else of the one that the release was built from."""
-    words: dict[str, CollectionConfig] = {
-        **{name: one.config for name, one in release.collections.items()},
-        **{one.name: one for one in config.collections},
-    }
+    words = {**release.collections, **{one.name: one for one in config.collections}}
     found = []
     for name, (coverage, facilities, instruments) in spans(release).items():
         if name == ALL:

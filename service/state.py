@@ -24,12 +24,16 @@ from sqlalchemy import (
     select,
     text,
 )
-from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+from sqlalchemy.exc import DatabaseError, IntegrityError, OperationalError, ProgrammingError
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, sessionmaker
 from sqlalchemy.schema import CreateColumn
 
 BUSY_MILLISECONDS = 20_000
 ATTEMPTS = 5  # to make tables while other processes do the same
+
+
+class StateError(Exception):
+    """The database of the state can not be used; the message is for the operator."""
 
 
 class Base(DeclarativeBase):
@@ -96,14 +100,20 @@ class RegistryRecord(Base):
 
 
 class State:
-    """The state database and its directory; safe for many threads and processes."""
+    """The state database and its directory; safe for many threads and processes. StateError where the
+    database does not answer or is none."""
 
     def __init__(self, url: str, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
         self.engine = make_engine(url or f"sqlite:///{directory / 'state.sqlite'}")
         self._sessions = sessionmaker(self.engine, expire_on_commit=False)
-        prepare(self.engine)
+        try:
+            prepare(self.engine)
+        except DatabaseError as error:
+            where = self.engine.url.render_as_string(hide_password=True)
+            self.engine.dispose()
+            raise StateError(f"the state in {where} can not be used: {error.orig}") from error
 
     @contextmanager
     def session(self) -> Iterator[Session]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from index.manifest import Manifest
 from index.release import ReleaseError
@@ -24,15 +25,29 @@ def main(arguments: argparse.Namespace) -> int:
         current = releases.current().name
     except ReleaseError:
         current = None
-    found = {name: Manifest.read(releases.root / name) for name in releases.list()}
+    found = {name: _manifest(releases.root / name) for name in releases.list()}
     lines = [_line(name, told, name == current) for name, told in found.items()]
-    rows = [{"release": name, "rows": told.rows, "models": told.models} for name, told in found.items()]
+    rows = [
+        {"release": name, "rows": told.rows, "models": told.models} if told else {"release": name}
+        for name, told in found.items()
+    ]
     answer(arguments, "\n".join(lines) or "no release", {"published": current, "releases": rows})
     return 0
 
 
-def _line(name: str, told: Manifest, current: bool) -> str:
-    models, mark = ", ".join(told.models), "  published" if current else ""
+def _manifest(path: Path) -> Manifest | None:
+    """None where it is damaged, or of a version that writes another."""
+    try:
+        return Manifest.read(path)
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def _line(name: str, told: Manifest | None, current: bool) -> str:
+    mark = "  published" if current else ""
+    if told is None:
+        return f"{name}  its manifest can not be read: damaged, or of another version{mark}"
+    models = ", ".join(told.models)
     later = f", {told.segments} segment{'s'[: told.segments != 1]} appended" if told.segments else ""
     later += f", {told.removed} removed" if told.removed else ""
     return f"{name}  {told.rows['doppel.spectra']} spectra, models {models}{later}{mark}"

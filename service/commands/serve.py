@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from index.release import ReleaseError
+from index.release import OpenRelease, ReleaseError
 from index.releases import ReleaseHolder, Releases
 from service.commands.common import configured
 from service.config import Config, ServiceConfig
@@ -37,9 +37,19 @@ def main(arguments: argparse.Namespace) -> int:
     chosen = {"HOST": arguments.host, "PORT": arguments.port, "WORKERS": arguments.workers}
     os.environ |= {f"DOPPEL_SERVICE_{key}": str(value) for key, value in chosen.items() if value is not None}
     config = configured(arguments)
-    Releases(config.releases).current()
+    if config.service.workers > 1:
+        require_usable(config)
     serve(arguments.config, config.service, listen(config.service))
     return 0
+
+
+def require_usable(config: Config) -> None:
+    """Opens release and state once: what is wrong with them is said here, where the command can still end,
+    and not by every process in turn, each of which would be started again."""
+    from service.state import State
+
+    OpenRelease.open(Releases(config.releases).current(), config.index.limits).close()
+    State(config.state.url, config.base / config.state.directory).close()
 
 
 def listen(service: ServiceConfig) -> socket.socket:

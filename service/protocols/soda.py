@@ -225,7 +225,7 @@ def result(release: OpenRelease, wanted: Wanted, publisher: str) -> Document | N
         raise NotFoundFault(f"ID: no spectrum has the identifier {wanted.id}")
     try:
         facts = described(release, [row])[0].facts
-        spectrum = release.collections[facts.collection].load(facts)
+        spectrum = release.collection(facts.collection).load(facts)
     except RefusedSpectrum as reason:
         raise NotFoundFault(f"ID: {wanted.id} cannot be read: {reason}") from reason
     part = wanted.cutout.of(spectrum)

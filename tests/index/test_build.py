@@ -167,7 +167,7 @@ def test_changed_words_of_a_collection_are_published(small: Callable[..., BuildP
     second = build(replace(plan, collections=(replace(collection, description="Newly told"),)))
     assert second.release != first.release
     with closing(OpenRelease.open(Releases(plan.releases).current())) as release:
-        assert release.collections["sim_library"].config.description == "Newly told"
+        assert release.collections["sim_library"].description == "Newly told"
 
 
 def test_an_empty_directory_is_told(tmp_path: Path, small: Callable[..., BuildPlan]) -> None:

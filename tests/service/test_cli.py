@@ -49,6 +49,30 @@ def test_start_up_is_light() -> None:
     assert run.stdout.strip() == "set()"
 
 
+def test_a_damaged_release_is_listed_and_can_be_dropped(
+    copied: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    releases = copied.parent / "releases"
+    shutil.copytree(releases / "current", releases / "damaged")
+    (releases / "damaged" / "manifest.json").write_text("{", encoding="utf-8")
+    assert main(["releases", "--config", str(copied)]) == 0
+    assert "damaged  its manifest can not be read" in capsys.readouterr().out
+    assert main(["releases", "--config", str(copied), "--json", "--drop", "damaged"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["releases"]) == 1
+
+
+@pytest.mark.parametrize("damaged", ["state/state.sqlite", "releases/current/tables.json"])
+def test_serving_by_several_processes_ends_where_none_could_start(copied: Path, damaged: str) -> None:
+    path = copied.parent / damaged
+    path.parent.mkdir(exist_ok=True)
+    path.write_text("neither a database nor tables" * 1000, encoding="utf-8")
+    command = [sys.executable, "-m", "service.cli", "serve", "--config", str(copied), "--workers", "2"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert run.returncode == 1
+    assert run.stderr.startswith("doppel serve: ")
+    assert run.stderr.count("\n") == 1
+
+
 def test_build_with_nothing_new_says_so(config_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["build", "--config", str(config_path)]) == 0
     out = capsys.readouterr().out

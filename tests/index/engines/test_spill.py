@@ -11,7 +11,13 @@ import pytest
 
 from index.engines.spill import Spill
 
-USE = "import sys; from index.engines.spill import Spill; kept = Spill(); print(kept.path, flush=True); sys.stdin.read()"
+USE = """
+import sys
+from index.engines.spill import Spill
+kept = Spill()
+print(kept.path, flush=True)
+sys.stdin.read()
+"""
 
 
 def test_what_a_killed_process_left_is_removed_and_what_is_in_use_is_kept(

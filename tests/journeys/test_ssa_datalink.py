@@ -128,7 +128,11 @@ def test_pyvo_follows_a_job_of_cutouts(cutouts):
 def test_stilts_takes_up_a_job_of_cutouts(cutouts):
     urlopen(Request(f"{cutouts}/phase", data=b"PHASE=RUN"))
     text = stilts("tapresume", f"joburl={cutouts}", "delete=never", "poll=200", "ofmt=csv")
-    assert text.startswith("wavelength,flux")
+    names, *rows = (line.split(",") for line in text.splitlines())
+    assert names[:2] == ["wavelength", "flux"]
+    wavelengths = [float(row[0]) for row in rows]
+    assert 6500 <= min(wavelengths) < 6505
+    assert 6595 < max(wavelengths) <= 6600
 
 
 def test_specutils_and_astropy_read_the_files_of_the_links(live, placed, tmp_path):

@@ -190,9 +190,11 @@ def test_cutouts_are_made_by_every_process(crew: str) -> None:
     query = {**SHORT, "QUERY": "SELECT TOP 1 ssa_pubdid FROM doppel.optical"}
     did = afresh("POST", f"{crew}/tap/sync", data=query).text.split()[1]
     jobs = [created(crew, {"ID": did, "FORMAT": "csv", "PHASE": "RUN"}, "/soda/async") for _ in range(JOBS)]
+    made = afresh("GET", f"{crew}/soda/sync", params={"ID": did, "FORMAT": "csv"}).text
+    assert made.startswith("wavelength,flux,")
     for path in jobs:
         until(crew, path, "COMPLETED")
-        assert afresh("GET", f"{crew}{path}/results/result").text.startswith("wavelength,flux,")
+        assert afresh("GET", f"{crew}{path}/results/result").text == made
 
 
 @contextmanager

@@ -8,11 +8,13 @@ import json
 from collections.abc import Iterator
 from xml.etree import ElementTree as ET
 
+import lxml.html
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from astropy.io import fits
+from astropy.io.votable import parse_single_table
 
 from service.errors import ServiceFault, TimeoutFault, UsageFault
 from service.formats.choose import FORMATS, choose_format
@@ -125,9 +127,43 @@ def test_text_is_aligned() -> None:
     assert lines[0].split() == NAMES
 
 
-@pytest.mark.parametrize("name", [known.name for known in FORMATS])
-def test_t23_an_empty_result_is_written(name: str) -> None:
-    assert written(name, Rows(COLUMNS, iter(()))) is not None
+def read_back(name: str, content: bytes) -> tuple[list[str], int]:
+    """Names of the columns, and how many rows there are."""
+    if name.startswith("votable"):
+        table = parse_single_table(io.BytesIO(content))
+        return [field.name for field in table.fields], len(table.array)
+    match name:
+        case "json":
+            told = json.loads(content)
+            return [column["name"] for column in told["columns"]], len(told["rows"])
+        case "fits":
+            with fits.open(io.BytesIO(content)) as hdus:
+                return hdus[1].columns.names, len(hdus[1].data)
+        case "parquet":
+            found = pq.read_table(pa.BufferReader(content))
+            return found.column_names, found.num_rows
+        case "arrow":
+            found = pa.ipc.open_stream(content).read_all()
+            return found.column_names, found.num_rows
+        case "html":
+            page = lxml.html.fromstring(content)
+            return [head.text for head in page.iter("th")], len(page.findall(".//tbody/tr"))
+        case "text":
+            names, _, *lines = content.decode().splitlines()
+            return names.split(), len(lines)
+    names, *lines = csv.reader(io.StringIO(content.decode()), delimiter="\t" if name == "tsv" else ",")
+    return names, len(lines)
+
+
+@pytest.mark.parametrize("name", [known.name for known in FORMATS if known.name != "csv-bare"])
+def test_t23_an_empty_result_is_written_with_its_columns(name: str) -> None:
+    assert read_back(name, written(name, Rows(COLUMNS, iter(())))) == (NAMES, 0)
+    names, count = read_back(name, written(name, rows()))
+    assert (names, count) == (NAMES, 4)
+
+
+def test_t23_an_empty_result_without_a_header_is_nothing() -> None:
+    assert written("csv-bare", Rows(COLUMNS, iter(()))) == b""
 
 
 @pytest.mark.parametrize("name", ["csv", "tsv", "text", "fits", "parquet", "arrow"])

@@ -71,7 +71,10 @@ def test_u05_deleted_jobs_are_gone(tap: TestClient) -> None:
 
 
 def test_u06_parameters_do_not_go_to_the_job_itself(tap: TestClient) -> None:
-    assert tap.post(create(tap), data=QUERY).status_code == 400
+    path = create(tap, **QUERY)
+    assert tap.post(path, data={"QUERY": "SELECT 1"}).status_code == 400
+    (asked,) = (one for one in job(tap, path).iter(f"{U}parameter") if one.get("id") == "QUERY")
+    assert asked.text == QUERY["QUERY"]
 
 
 def test_u12_wait_returns_at_once_where_nothing_runs(tap: TestClient) -> None:

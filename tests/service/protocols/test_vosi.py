@@ -209,8 +209,10 @@ def test_h04_head_and_h01_cors(tap: TestClient) -> None:
 
 
 def test_v10_tables_are_not_changed_from_outside(tap: TestClient) -> None:
+    before = tap.get("/tap/tables/doppel.spectra").content
     assert tap.put("/tap/tables/doppel.spectra").status_code == 405
     assert tap.delete("/tap/tables/doppel.spectra").status_code == 405
+    assert tap.get("/tap/tables/doppel.spectra").content == before
 
 
 @pytest.mark.parametrize("path", ["/tap/capabilities", "/tap/tables"])

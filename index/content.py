@@ -20,7 +20,7 @@ from encoder.prepare import Prepared
 from encoder.recipe import Recipe
 from index import identifiers, manifest, rows
 from index.catalogue import arrow_schema, as_held, tap_schema
-from index.engines.duckdb_catalogue import write_catalogue
+from index.engines.duckdb_catalogue import put_tables, written
 from index.engines.duckdb_functions import write_functions
 from index.flux import flux_rows, grids_rows
 from index.metric import parse_space
@@ -103,14 +103,15 @@ def _write_rows(
 ) -> tuple[tuple[Table, ...], Mapping[str, Rows]]:
     """Catalogue, identifiers and vectors, the last two beside it; the tables as they are then, their rows."""
     streams = spectra_tables(tables, content)
-    with ThreadPoolExecutor(1) as beside:
-        vectors = beside.submit(write_part, directory, content)
-        write_catalogue(directory / CATALOGUE, tables, readers(streams))
-        vectors.result()
-    few = model_tables(tables, counted) | {table.name: rows for table, rows in content.extra}
-    tables = held((*tables, *(table for table, _ in content.extra)), streams | few)
-    few |= tap_schema(tables)
-    write_catalogue(directory / CATALOGUE, tables, few)
+    with written(directory / CATALOGUE) as database:
+        with ThreadPoolExecutor(1) as beside:
+            vectors = beside.submit(write_part, directory, content)
+            put_tables(database, tables, readers(streams))
+            vectors.result()
+        few = model_tables(tables, counted) | {table.name: rows for table, rows in content.extra}
+        tables = held((*tables, *(table for table, _ in content.extra)), streams | few)
+        few |= tap_schema(tables)
+        put_tables(database, tables, few)
     return tables, streams | few
 
 

@@ -20,7 +20,7 @@ FORMAT_VERSION = 3
 READABLE = (2, 3)  # formats: the first knew no segments
 HASHED_ROWS = 65_536
 PIECE = 1 << 20
-HASHING = 2  # files at once
+HASHING = 2  # pieces at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +40,16 @@ class FileRecord:
         size, digests = path.stat().st_size, known.pieces if known is not None else ()
         if size <= PIECE:
             return cls(file_sha256(path), size)
-        with path.open("rb") as stream, (like or path).open("rb") as other:
-            pieces = [
-                digests[number]
-                if number < len(digests) and piece == other.read(PIECE)
-                else hashlib.sha256(piece).hexdigest()
-                for number, piece in enumerate(iter(lambda: stream.read(PIECE), b""))
-            ]
+        with path.open("rb") as mine, (like or path).open("rb") as other:
+
+            def digest(number: int) -> str:
+                piece = os.pread(mine.fileno(), PIECE, number * PIECE)
+                if number < len(digests) and piece == os.pread(other.fileno(), PIECE, number * PIECE):
+                    return digests[number]
+                return hashlib.sha256(piece).hexdigest()
+
+            with ThreadPoolExecutor(HASHING) as pool:
+                pieces = list(pool.map(digest, range(-(-size // PIECE))))
         return cls(hashlib.sha256("".join(pieces).encode()).hexdigest(), size, pieces)
 
     def is_of(self, path: Path) -> bool:
@@ -193,9 +196,7 @@ def record_files(directory: Path, old: Path | None = None) -> dict[str, FileReco
             return known[name]
         return FileRecord.of(directory / name, old / name, known[name])
 
-    names = content_files(directory)
-    with ThreadPoolExecutor(HASHING) as pool:
-        return dict(zip(names, pool.map(record, names), strict=True))
+    return {name: record(name) for name in content_files(directory)}
 
 
 def write_manifest(directory: Path, manifest: Manifest) -> None:
@@ -230,8 +231,13 @@ def problems(directory: Path) -> list[str]:
 def sync_tree(directory: Path) -> None:
     """Puts every file and directory below on the disk for good."""
     for path in [*directory.rglob("*"), directory]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync(path)
+
+
+def sync(path: Path) -> None:
+    """Puts a file or a directory on the disk for good."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

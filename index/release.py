@@ -181,12 +181,12 @@ class OpenRelease:
     def strange_ids(self, collection: str, ids: pa.ChunkedArray) -> NDArray[np.int64]:
         """Ascending places of those `ids` that no spectrum of a collection has; NULL is nobody's."""
         sql = (
-            "SELECT place FROM asked ANTI JOIN (SELECT spectrum_id FROM release.internal.facts"
-            " WHERE collection = $1) AS held USING (spectrum_id) ORDER BY place"
+            "SELECT place FROM (SELECT spectrum_id FROM release.internal.facts WHERE collection = $1) AS held"
+            " RIGHT JOIN asked USING (spectrum_id) WHERE held.spectrum_id IS NULL"
         )
         asked = pa.table({"spectrum_id": ids.cast(pa.string()), "place": np.arange(len(ids))})
         found = self.engine.table(sql, [collection], {"asked": in_pieces(asked)})
-        return np.asarray(found["place"], np.int64)
+        return np.sort(np.asarray(found["place"], np.int64))
 
     def did_of(self, row: int) -> str:
         return self._identifiers.did_of(row)

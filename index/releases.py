@@ -164,7 +164,7 @@ class Releases:
         directory.chmod(0o755)
         manifest.sync_tree(directory)
         directory.rename(target)
-        _sync(self.root)
+        manifest.sync(self.root)
 
     def _sweep(self) -> None:
         """Removes what a killed build left behind; the lock says that nobody writes it now."""
@@ -176,7 +176,7 @@ class Releases:
         temporary.unlink(missing_ok=True)
         temporary.symlink_to(release)
         temporary.replace(self.root / CURRENT)
-        _sync(self.root)
+        manifest.sync(self.root)
 
     def _history(self) -> Sequence[str]:
         path = self.root / HISTORY
@@ -266,11 +266,3 @@ class ReleaseHolder:
             idle = not self._users[self._release]
         if idle:
             self._release.close()
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -36,7 +36,7 @@ from index.content import (
     write_part,
     write_words,
 )
-from index.engines.duckdb_catalogue import change_catalogue, write_catalogue
+from index.engines.duckdb_catalogue import change_tables, put_tables, written
 from index.engines.duckdb_functions import write_functions
 from index.identifiers import FILE, Identifiers
 from index.strategy import Limits
@@ -84,17 +84,19 @@ def write_changed(directory: Path, old: Path, content: Content, removed: ArrayLi
     _share(old, directory, told)
     write_functions(directory)
     more = len(as_table(content.seen)) > 0
-    with ThreadPoolExecutor(1) as beside:  # the catalogue waits for the disk half of its time
+    with ThreadPoolExecutor(1) as beside:  # what waits for the disk
+        copied = beside.submit(_copy, old / CATALOGUE, directory / CATALOGUE)
+        beside.submit(manifest.sync, directory / CATALOGUE)
         name = f"{SEGMENTS}/{told.segments + 1}"
-        part = beside.submit(_write_segment, directory, name, content, first) if more else None
-        hashes, rows = _change_tables(directory, old, content, first, gone)
-        hashes |= part.result() if part is not None else {}
+        hashes = _write_segment(directory, name, content, first) if more else {}
+        copied.result()
+        changed, rows = _change_tables(directory, old, content, first, gone)
     if len(gone):
         np.save(directory / REMOVED, gone)
         hashes[REMOVED] = manifest.content_hash(pa.table({"row": gone}))
     _write_words(directory, old, content)
     new = manifest.Manifest.of(
-        {**told.contents, **hashes},
+        {**told.contents, **hashes, **changed},
         files=manifest.record_files(directory, old),
         rows={**told.rows, **rows},
         models=told.models,
@@ -121,7 +123,6 @@ def _share(old: Path, directory: Path, told: manifest.Manifest) -> None:
             os.link(old / name, target)
         except OSError:
             shutil.copyfile(old / name, target)
-    _copy(old / CATALOGUE, directory / CATALOGUE)
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -141,11 +142,12 @@ def _change_tables(
     """Changes the copied catalogue and writes tables.json; hashes of what is new, and rows by table."""
     before = tuple(from_json((old / TABLES).read_text(encoding="utf-8")))
     more = spectra_tables(before, content, first)
-    rows = change_catalogue(directory / CATALOGUE, readers(more), gone)
-    tables = held(before, more)
-    counted = [(model, rows[f"doppel.{model.recipe.name}"]) for model in content.models]
-    instead = model_tables(tables, counted) | (tap_schema(tables) if tables != before else {})
-    write_catalogue(directory / CATALOGUE, tables, instead)
+    with written(directory / CATALOGUE) as database:
+        rows = change_tables(database, readers(more), gone)
+        tables = held(before, more)
+        counted = [(model, rows[f"doppel.{model.recipe.name}"]) for model in content.models]
+        instead = model_tables(tables, counted) | (tap_schema(tables) if tables != before else {})
+        put_tables(database, tables, instead)
     (directory / TABLES).write_text(to_json(tables), encoding="utf-8")
     hashes = {f"{name}, rows from {first} on": value for name, value in table_hashes(more).items()}
     told = table_hashes(instead) | {TABLES: manifest.file_sha256(directory / TABLES)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 
 import duckdb
 import pyarrow as pa
@@ -29,9 +30,15 @@ def selected(sql: str, **tables: pa.Table) -> pa.Table:
     Rows come in the order of their table where the statement does not reorder them.
     """
     try:
-        with duckdb.connect(":memory:", config={"python_enable_replacements": False}) as database:
+        with _engine().cursor() as database:
             for name, table in tables.items():
                 database.register(name, in_pieces(table))
             return database.sql(sql).to_arrow_table()
     except duckdb.Error as error:
         raise EngineError(f"columns cannot be computed: {error}") from error
+
+
+@cache
+def _engine() -> duckdb.DuckDBPyConnection:
+    """One for all statements, since making one takes as long as most of them; tables belong to a cursor."""
+    return duckdb.connect(":memory:", config={"python_enable_replacements": False})

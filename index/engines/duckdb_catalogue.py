@@ -38,33 +38,47 @@ def sql_type(column: Column) -> str:
     return f"{scalar}[{column.arraysize.rstrip('*')}]"
 
 
-def write_catalogue(path: Path, tables: Sequence[Table], content: Mapping[str, Rows]) -> None:
-    """Tables, published as `tables` say or only ours, in a new file or in place of those of the same names.
+@contextmanager
+def written(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """The file, new or there already, open for writing, and whole when it is closed; EngineError else."""
+    try:
+        with duckdb.connect(str(path), config={"memory_limit": MEMORY}) as database:
+            yield database
+            database.execute("CHECKPOINT")
+    except duckdb.Error as error:
+        raise EngineError(f"the catalogue cannot be written: {error}") from error
 
-    EngineError where it fails.
-    """
-    with _written(path) as database:
-        for schema in sorted({name.partition(".")[0] for name in content}):
-            database.execute(f"CREATE SCHEMA IF NOT EXISTS {_name(schema)}")
-        _put(database, {table.name: table for table in tables}, content)
+
+def put_tables(
+    database: duckdb.DuckDBPyConnection, tables: Sequence[Table], content: Mapping[str, Rows]
+) -> None:
+    """Tables, published as `tables` say or only ours, new or in place of those of the same names."""
+    described = {table.name: table for table in tables}
+    for schema in sorted({name.partition(".")[0] for name in content}):
+        database.execute(f"CREATE SCHEMA IF NOT EXISTS {_name(schema)}")
+    for name, rows in content.items():
+        database.register("incoming", rows)
+        database.execute(_create(name, described.get(name)))
+        database.unregister("incoming")
 
 
-def change_catalogue(path: Path, more: Mapping[str, Rows], removed: ArrayLike) -> dict[str, int]:
+def change_tables(
+    database: duckdb.DuckDBPyConnection, more: Mapping[str, Rows], removed: ArrayLike
+) -> dict[str, int]:
     """Adds rows to tables of spectra and takes out `removed` row numbers; how many rows each holds then.
 
-    EngineError where it fails, also where a table has other columns than the rows that it shall take.
+    EngineError where a table has other columns than the rows that it shall take.
     """
-    with _written(path) as database:
-        gone = pa.table({ROW_NUMBER: np.asarray(removed, np.int64)})
-        database.register("removed", gone)
-        for name, rows in more.items():
-            _require_columns(database, name, rows.schema.names)
-            database.register("incoming", rows)
-            database.execute(f"INSERT INTO {_name(name)} BY NAME FROM incoming")
-            database.unregister("incoming")
-            if gone.num_rows:  # else every row would be read to find none
-                database.execute(f"DELETE FROM {_name(name)} WHERE {ROW_NUMBER} IN (FROM removed)")  # noqa: S608 (our own names, quoted)
-        return {name: _count(database, name) for name in more}
+    gone = pa.table({ROW_NUMBER: np.asarray(removed, np.int64)})
+    database.register("removed", gone)
+    for name, rows in more.items():
+        _require_columns(database, name, rows.schema.names)
+        database.register("incoming", rows)
+        database.execute(f"INSERT INTO {_name(name)} BY NAME FROM incoming")
+        database.unregister("incoming")
+        if gone.num_rows:  # else every row would be read to find none
+            database.execute(f"DELETE FROM {_name(name)} WHERE {ROW_NUMBER} IN (FROM removed)")  # noqa: S608 (our own names, quoted)
+    return {name: _count(database, name) for name in more}
 
 
 def _require_columns(database: duckdb.DuckDBPyConnection, name: str, columns: Sequence[str]) -> None:
@@ -74,28 +88,6 @@ def _require_columns(database: duckdb.DuckDBPyConnection, name: str, columns: Se
             f"{name} of this release was made by another version of Doppel, which differs in"
             f" {', '.join(strange)}; doppel build makes the release anew"
         )
-
-
-@contextmanager
-def _written(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """The file, open for writing, and whole when it is closed."""
-    try:
-        with duckdb.connect(str(path), config={"memory_limit": MEMORY}) as database:
-            yield database
-            database.execute("CHECKPOINT")
-    except duckdb.Error as error:
-        raise EngineError(f"the catalogue cannot be written: {error}") from error
-
-
-def _put(
-    database: duckdb.DuckDBPyConnection,
-    described: Mapping[str, Table],
-    content: Mapping[str, Rows],
-) -> None:
-    for name, rows in content.items():
-        database.register("incoming", rows)
-        database.execute(_create(name, described.get(name)))
-        database.unregister("incoming")
 
 
 def _count(database: duckdb.DuckDBPyConnection, name: str) -> int:

@@ -19,7 +19,9 @@ from index.facts import read_facts
 from index.release import OpenRelease
 from index.releases import Releases
 from index.rows import facts_of
+from index.strategy import DEFAULT
 from index.work import BuildError
+from service.cli import main
 from service.config import Config
 from service.errors import NotFoundFault, UsageFault
 from service.own_spectrum import Own
@@ -123,6 +125,29 @@ def test_a_space_with_lists_of_its_own_makes_another_release(
     strange = written(tmp_path, CONFIG + 'lists = ["; z0:0"]')
     with pytest.raises(BuildError, match=r"given lists '; z0:0': 'z0' is not a latent"):
         built(strange)
+
+
+def test_verify_names_the_changed_file_of_a_space_with_lists_of_its_own(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = written(tmp_path, CONFIG.replace("repeats", "unit") + 'lists = ["; z00:0"]')
+    ids = [f"S{number}" for number in range(DEFAULT.subset_rows + 1)]  # fewer have no lists
+    vectors = np.random.default_rng(6).normal(size=(len(ids), D)).astype(np.float32)
+    parquet.write_table(pa.table({"spectrum_id": ids}), tmp_path / "facts.parquet")
+    parquet.write_table(
+        pa.table({"spectrum_id": ids, "vector": vectors.tolist()}), tmp_path / "vectors.parquet"
+    )
+    release = Releases(tmp_path / "releases").path(built(config).release)
+    assert main(["verify", "--config", str(config)]) == 0
+    files = sorted((release / "vectors/given/lists-1").iterdir())
+    assert {"index.faiss", "vectors.npy", "columns.npy", "offsets.npy"} <= {path.name for path in files}
+    capsys.readouterr()
+    for path in files:
+        sound = path.read_bytes()
+        path.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+        assert main(["verify", "--config", str(config)]) == 1
+        assert capsys.readouterr().out == f"{path.relative_to(release).as_posix()} has changed\n"
+        path.write_bytes(sound)
 
 
 def test_nothing_new_does_nothing(report: tuple[Path, Report]) -> None:

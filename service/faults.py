@@ -30,6 +30,7 @@ SODA_WORDS = {
     "MultiValuedParamNotSupported": "MultiValuedParamNotSupported",
 }
 TOO_LARGE = "The request is larger than this service accepts: at most {limit} bytes"
+BROKEN = "The connection ended before the request was whole"
 STATE = "Nothing can be kept here now: the disk is full or the database of the state is gone; try again later"
 INTERNAL = "Internal error: it is in the log of the service; please tell its operator what you asked and when"
 
@@ -91,19 +92,23 @@ class BodyLimit:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        told = Headers(scope=scope).get("content-length", "0")
+        headers = Headers(scope=scope)
+        told = headers.get("content-length", "0")
         if not told.isdigit() or int(told) > self.limit:
             too_large = HTTPException(413)
             await (await http_fault(Request(scope), too_large))(scope, receive, send)
             return
-        await self.app(scope, self.counted(receive), send)
+        await self.app(scope, self.counted(receive, told != "0" or "transfer-encoding" in headers), send)
 
-    def counted(self, receive: Receive) -> Receive:
-        size = 0
+    def counted(self, receive: Receive, has_body: bool) -> Receive:
+        size, more = 0, has_body
 
         async def limited() -> Message:
-            nonlocal size
+            nonlocal size, more
             message = await receive()
+            if message["type"] == "http.disconnect" and more:
+                raise HTTPException(400, BROKEN)
+            more = bool(message.get("more_body"))
             size += len(message.get("body", b""))
             if size > self.limit:
                 raise HTTPException(413)

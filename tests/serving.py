@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -12,6 +13,13 @@ from pathlib import Path
 from typing import IO
 from urllib.error import URLError
 from urllib.request import urlopen
+
+import uvicorn
+from starlette.applications import Starlette
+
+from service.commands.serve import listen, server_config
+from service.config import ServiceConfig
+from service.connections import Connection
 
 PATIENCE = 60.0  # seconds until it must answer; a busy machine is slow
 
@@ -46,6 +54,23 @@ def running(
                 process.wait(timeout=PATIENCE)
             finally:
                 process.kill()
+
+
+@contextmanager
+def in_thread(
+    app: Starlette, protocol: type[Connection] = Connection
+) -> Iterator[tuple[uvicorn.Server, tuple[str, int]]]:
+    """The server of an application as `doppel serve` sets it up, in this process, and its address."""
+    told = server_config(1)
+    told.app, told.factory, told.http = app, False, protocol
+    server, listening = uvicorn.Server(told), listen(ServiceConfig(port=0))
+    thread = threading.Thread(target=server.run, args=([listening],))
+    thread.start()
+    try:
+        yield server, listening.getsockname()
+    finally:
+        server.should_exit = True
+        thread.join(PATIENCE)
 
 
 def _start(

@@ -89,9 +89,12 @@ def server_config(workers: int) -> uvicorn.Config:
     """How every process answers."""
     import uvicorn
 
+    from service.connections import Connection
+
     return uvicorn.Config(
         "service.commands.serve:application",
         factory=True,
+        http=Connection,
         workers=workers,
         access_log=False,
         log_level="warning",

@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -16,15 +15,14 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
-import uvicorn
 
 from index.release import OpenRelease
 from index.releases import ReleaseHolder, Releases
 from service.app import create_app
-from service.commands.serve import listen, server_config
-from service.config import Config, ServiceConfig
+from service.config import Config
 from service.state import State
 from tests import synthetic
+from tests.serving import in_thread
 
 PATIENCE = 120  # seconds until a busy machine has started or changed over
 
@@ -86,13 +84,8 @@ def test_no_answer_waits_for_a_delayed_acknowledgement(
     config: Config, holder: ReleaseHolder, state: State
 ) -> None:
     """Small segments leave at once (TCP_NODELAY), on a connection that is kept alive."""
-    told = server_config(1)
-    told.app, told.factory = create_app(config, holder, state), False
-    server, listening = uvicorn.Server(told), listen(ServiceConfig(port=0))
-    thread = threading.Thread(target=server.run, args=([listening],))
-    thread.start()
-    try:
-        connection = HTTPConnection(*listening.getsockname(), timeout=PATIENCE)
+    with in_thread(create_app(config, holder, state)) as (server, address):
+        connection = HTTPConnection(*address, timeout=PATIENCE)
         for _ in range(2):
             connection.request("GET", "/tap/sync?LANG=ADQL&QUERY=SELECT+TOP+1+*+FROM+doppel.models")
             assert connection.getresponse().read().endswith(b"</VOTABLE>\n")
@@ -101,6 +94,3 @@ def test_no_answer_waits_for_a_delayed_acknowledgement(
         assert accepted.getpeername() == connection.sock.getsockname()
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         connection.close()
-    finally:
-        server.should_exit = True
-        thread.join(PATIENCE)

@@ -1,0 +1,88 @@
+"""Clients that open connections and give nothing: they are left, and nobody else notices."""
+
+from __future__ import annotations
+
+import logging
+import socket
+import time
+from collections.abc import Iterator
+
+import pytest
+import uvicorn
+
+from index.releases import ReleaseHolder
+from service.app import create_app
+from service.config import Config
+from service.connections import HEAD_BYTES, Connection
+from service.state import State
+from tests.serving import in_thread
+
+POST = b"POST /tap/sync HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+WIDE = b"GET /tap/sync?LANG=ADQL&MAXREC=100000&QUERY=SELECT+a.*+FROM+doppel.spectra+AS+a,+doppel.spectra+AS+b"
+
+
+class Impatient(Connection):
+    sending, taking = 0.6, 0.6
+
+
+Running = tuple[uvicorn.Server, tuple[str, int]]
+
+
+@pytest.fixture(scope="module")
+def running(config: Config, holder: ReleaseHolder, state: State) -> Iterator[Running]:
+    with in_thread(create_app(config, holder, state), Impatient) as found:
+        yield found
+
+
+@pytest.fixture
+def address(running: Running) -> tuple[str, int]:
+    return running[1]
+
+
+def said(connection: socket.socket) -> bytes:
+    """All that comes until the other side ends the connection."""
+    pieces = []
+    try:
+        while piece := connection.recv(65536):
+            pieces.append(piece)
+    except ConnectionResetError:
+        pass
+    return b"".join(pieces)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [b"", b"\r\n", b"GET /health HTTP/1.1\r\nHost: x\r\nX-", POST + b"Content-Length: 100\r\n\r\nLANG="],
+    ids=["nothing", "an empty line", "half a head", "half a body"],
+)
+def test_who_sends_no_whole_request_is_left(
+    address: tuple[str, int], sent: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.WARNING), socket.create_connection(address, timeout=30) as connection:
+        connection.sendall(sent)
+        assert said(connection) == b""
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_who_takes_nothing_of_an_answer_is_left(running: Running) -> None:
+    server, address = running
+    with socket.create_connection(address, timeout=30) as connection:
+        connection.sendall(WIDE + b" HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert connection.recv(100).startswith(b"HTTP/1.1 200")
+        deadline = time.monotonic() + 60
+        while server.server_state.connections:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        assert not said(connection).endswith(b"\r\n0\r\n\r\n")  # what came does not look whole
+
+
+@pytest.mark.parametrize("line", [b"X-Long: 1234567\r\n", b"a"], ids=["many lines", "one line"])
+def test_a_head_without_end_is_refused(address: tuple[str, int], line: bytes) -> None:
+    with socket.create_connection(address, timeout=30) as connection:
+        try:
+            connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nX: ")
+            for _ in range(40):
+                connection.sendall(line * (HEAD_BYTES // 10 // len(line)))
+        except (ConnectionResetError, BrokenPipeError):
+            return
+        assert said(connection).startswith(b"HTTP/1.1 400 ")

@@ -10,6 +10,7 @@ from service.query import regions, sphere
 from service.query.call import Call
 from service.query.value import Shape, Value, described, number, truth
 
+Bind = Callable[[object], str]  # a constant → the parameter that stands for it
 SYSTEMS = ("", "ICRS", "ICRS GEOCENTER", "ICRS BARYCENTER", "ICRS TOPOCENTER", "UNKNOWNFRAME")
 XTYPES = {"point": "2", "circle": "3", "polygon": "*"}
 HALF = math.pi / 360  # half an angle of one degree
@@ -155,15 +156,17 @@ def separation(first: Sequence[Value], second: Sequence[Value]) -> str:
     return f"({TWICE!r} * asin(sqrt({BELOW_ONE!r} * {haversine(first, second)})))"
 
 
-def haversine(first: Sequence[Value], second: Sequence[Value]) -> str:
-    """The squared sine of half the angle between two points."""
+def haversine(first: Sequence[Value], second: Sequence[Value], bind: Bind | None = None) -> str:
+    """The squared sine of half the angle between two points; `bind` takes what is known of constants."""
     (ra1, dec1), (ra2, dec2) = first, second
     across = f"pow(sin(({ra1.sql} - {ra2.sql}) * {HALF!r}), 2)"
     along = f"pow(sin(({dec1.sql} - {dec2.sql}) * {HALF!r}), 2)"
-    return f"({along} + {_cosine(dec1)} * {_cosine(dec2)} * {across})"
+    return f"({along} + {cosine(dec1, bind)} * {cosine(dec2, bind)} * {across})"
 
 
-def _cosine(angle: Value) -> str:
+def cosine(angle: Value, bind: Bind | None) -> str:
+    if bind is not None and is_number(angle):
+        return bind(math.cos(float(angle.literal) * 2 * HALF))  # type: ignore[arg-type]
     return f"cos({angle.sql} * {2 * HALF!r})"
 
 
@@ -180,18 +183,16 @@ def distance(call: Call) -> Value:
     return Value(separation(first, second), column, separation=four)
 
 
-def near(
-    call_bind: Callable[[object], str], four: Sequence[Value], radius: Value, operator: str = "<="
-) -> str:
+def near(bind: Bind, four: Sequence[Value], radius: Value, operator: str = "<=") -> str:
     """The condition that two points lie within a radius; bounds of both coordinates go first, which prune."""
     far, limit = separation(four[:2], four[2:]), radius.sql
     if is_number(radius) and 0 <= float(radius.literal) <= 90:  # type: ignore[arg-type]
         chord = 2 * sine(float(radius.literal) / 2)  # type: ignore[arg-type]
-        far, limit = f"4.0 * {haversine(four[:2], four[2:])}", call_bind(chord * chord)
-    return f"({band(call_bind, four, radius)} AND {far} {operator} {limit})"
+        far, limit = f"4.0 * {haversine(four[:2], four[2:], bind)}", bind(chord * chord)
+    return f"({band(bind, four, radius)} AND {far} {operator} {limit})"
 
 
-def band(bind: Callable[[object], str], four: Sequence[Value], radius: Value) -> str:
+def band(bind: Bind, four: Sequence[Value], radius: Value) -> str:
     one, other = (four[:2], four[2:]) if not is_number(four[1]) else (four[2:], four[:2])
     if not is_number(other[1]) or not is_number(radius):
         return f"abs({one[1].sql} - {other[1].sql}) <= {radius.sql} + {MARGIN!r}"
@@ -203,7 +204,7 @@ def band(bind: Callable[[object], str], four: Sequence[Value], radius: Value) ->
     return found
 
 
-def lune(bind: Callable[[object], str], ra: str, middle: float, span: float) -> str:
+def lune(bind: Bind, ra: str, middle: float, span: float) -> str:
     """Right ascensions at most `span` from the middle, and those that are not given as 0 to 360 degrees."""
     west, east = (middle - span) % 360, (middle + span) % 360
     if west > east:

@@ -12,6 +12,7 @@ from service.query.context import Context
 from service.query.expression import Expressions
 from service.query.parse import fault
 from service.query.scope import Field, Scope, Source, derived, merged, published
+from service.query.value import Value
 from service.query.words import suggestion
 
 if TYPE_CHECKING:
@@ -70,12 +71,14 @@ def always_matched(tree: Tree) -> Iterator[Source]:
 
 @dataclass(eq=False, slots=True)
 class Watch:
-    """A condition that must hold in WHERE, or in the ON of `join`; plans add to `found` what follows."""
+    """A condition that must hold in WHERE, or in the ON of `join`; plans add to `found` what follows. `near`
+    is told by those that two points lie near each other: their coordinates, and how far they may be apart."""
 
     node: exp.Expr
     tree: Tree
     join: Join | None
     found: list[str]
+    near: tuple[Sequence[Value], Value] | None = None
 
     def may_change(self, source: Source | None) -> bool:
         """Whether rows of the source may be repeated or left out, as the condition filters the pairs."""
@@ -204,7 +207,7 @@ class Froms:
             fields = [*left[1], *right[1]]
             self.scope.see(fields)
             self.scope.reach = list(sources_of(join))
-            join.conditions = self.selects.conjuncts(self.expressions, on, join, join)
+            join.conditions, _ = self.selects.conjuncts(self.expressions, on, join, join)
             self.scope.reach = None
             return join, fields
         return join, self.using(node, join, left[1], right[1], [str(name.name) for name in using])

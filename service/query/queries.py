@@ -15,6 +15,7 @@ from registry_metadata.reserved import RESERVED
 from service.query.context import Context
 from service.query.expression import Expressions
 from service.query.functions import FUNCTIONS
+from service.query.held import Cone, Near, cone_of
 from service.query.joins import Froms, Join, Tree, Watch, always_matched, rendered
 from service.query.parse import fault
 from service.query.scope import Scope, Source, qualifiers
@@ -27,13 +28,14 @@ SETS = {exp.Union: "UNION", exp.Except: "EXCEPT", exp.Intersect: "INTERSECT"}
 @dataclass(frozen=True, slots=True)
 class Query:
     """SQL whose n-th result column is called c<n>, what these columns are, and how many rows are cut; the
-    places of columns that are NULL and have no type."""
+    places of columns that are NULL and have no type; and the cone, where it asks for one and nothing else."""
 
     body: str
     columns: tuple[Column, ...]
     limit: int | None = None
     offset: int = 0
     nulls: frozenset[int] = frozenset()
+    cone: Cone | None = None
 
     @property
     def sql(self) -> str:
@@ -54,6 +56,7 @@ class Parts:
     expressions: Expressions
     tree: Tree
     where: list[str] = field(default_factory=list)
+    near: Near | None = None  # what the only condition says
     group: list[str] = field(default_factory=list)
     having: str = ""
     items: list[tuple[str, Value]] = field(default_factory=list)
@@ -198,18 +201,23 @@ class Selects:
     def read_where(self, parts: Parts) -> None:
         where = parts.node.args.get("where")
         if where is not None:
-            parts.where = self.conjuncts(parts.expressions, where.this, parts.tree, None)
+            parts.where, parts.near = self.conjuncts(parts.expressions, where.this, parts.tree, None)
         parts.scope.free.clear()
 
-    def conjuncts(self, expressions: Expressions, node: exp.Expr, tree: Tree, join: Join | None) -> list[str]:
-        """The conditions that must all hold, each by itself: plans look at them one by one."""
+    def conjuncts(
+        self, expressions: Expressions, node: exp.Expr, tree: Tree, join: Join | None
+    ) -> tuple[list[str], Near | None]:
+        """The conditions that must all hold, each by itself: plans look at them one by one. Where there is
+        only one, also the two points that it says to be near each other."""
         expressions.scope.inside = "WHERE" if join is None else "ON"
         found: list[str] = []
+        near = None
         for part in flattened(node):
-            expressions.watch = Watch(part, tree, join, found)
+            watch = expressions.watch = Watch(part, tree, join, found)
             found.append(expressions.condition(part))
+            near = watch.near
         expressions.scope.inside, expressions.watch = "", None
-        return found
+        return found, near if len(found) == 1 else None
 
     def read_group(self, parts: Parts) -> None:
         group = parts.node.args.get("group")
@@ -327,7 +335,15 @@ class Selects:
             sql = sql.replace(expression, plain)
         columns = tuple(named(value.column, name) for name, value in parts.items)
         nulls = frozenset(place for place, (_, value) in enumerate(parts.items) if value.null)
-        return Query(sql, columns, parts.top, parts.offset, nulls)
+        return Query(sql, columns, parts.top, parts.offset, nulls, cone_asked(parts))
+
+
+def cone_asked(parts: Parts) -> Cone | None:
+    """The cone, where the SELECT asks for nothing else of one table."""
+    more = parts.order or parts.distinct or parts.offset or parts.grouped or parts.spelled
+    if more or parts.near is None or len(parts.where) > 1 or not isinstance(parts.tree, Source):
+        return None
+    return cone_of(parts.tree, parts.near, [value for _, value in parts.items])
 
 
 def named(column: Column, name: str) -> Column:

@@ -89,6 +89,7 @@ class Zones:
 
 def attach(context: Context, watch: Watch, four: Sequence[Value], radius: Value) -> None:
     """Adds to the watched conditions that the two points lie in the same or in neighbouring cells."""
+    watch.near = four, radius
     points = (four[:2], four[2:])
     owners = (owner(points[0]), owner(points[1]))
     one, other = owners

@@ -86,6 +86,14 @@ def _sums(block: Vectors, centre: Reals, weights: Weights) -> Reals:
     return sums
 
 
+def usable(vectors: Vectors) -> NDArray[np.bool_]:
+    """Which rows (n,) of `vectors` hold finite values up to LARGEST alone."""
+    found = np.empty(len(vectors), np.bool_)
+    for rows in _blocks(len(vectors), BLOCK):
+        np.all(np.abs(vectors[rows]) <= LARGEST, axis=1, out=found[rows])
+    return found
+
+
 def squares(vectors: Vectors, query: Vectors, weights: Weights, places: Places | None = None) -> Vectors:
     """d² (n,) of the rows at `places`, all if None, quickly in float32: relative error (d + 8) UNIT."""
     n, dimension = len(vectors) if places is None else len(places), len(query)

@@ -16,7 +16,7 @@ from pyarrow import dataset, parquet
 from encoder.model_config import EXTERNAL, ModelConfig
 from encoder.recipe import NO_GRID, Latent, Recipe
 from index.content import Refusal, TrainedModel
-from index.distance import LARGEST
+from index.distance import usable
 from index.rows import Embeddings, nothing
 
 Float32 = NDArray[np.float32]
@@ -242,10 +242,10 @@ def _write(directory: Path, recipe: Recipe, vectors: Float32, objects: pa.Chunke
 
 def _embeddings(given: Given, places: Int64) -> Embeddings:
     """Of spectra (n,) by the `places` of their vectors or −1; no labels, no anomaly, sigmas where given."""
-    usable = np.append(np.all(np.abs(given.vectors) <= LARGEST, axis=1), False)
-    of = np.flatnonzero(usable[places])
+    held = np.append(usable(given.vectors), False)
+    of = np.flatnonzero(held[places])
     missing, unusable = f"{given.path.name} has no vector of it", "its vector is not finite"
-    reasons = {int(row): missing if places[row] < 0 else unusable for row in np.flatnonzero(~usable[places])}
+    reasons = {int(row): missing if places[row] < 0 else unusable for row in np.flatnonzero(~held[places])}
     vectors = given.vectors[places[of]]
     sigmas = np.full_like(vectors, np.nan) if given.sigmas is None else given.sigmas[places[of]]
     none, nan = np.empty((len(of), 0), np.float32), np.full(len(of), np.nan, np.float32)

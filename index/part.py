@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from index.arrays import let_go
 from index.distance import (
     BLOCK,
     Ids,
@@ -38,8 +39,6 @@ KEPT = 0.75  # of these at least must be left, else lists are visited by countin
 SPARE = 4  # rows fetched beyond k, since the compressed copies may swap neighbours
 FEW = 0.15  # of the rows are known by their places, more by a mask
 NOWHERE: Ids = np.empty(0, dtype=np.int64)
-WRITTEN = 65_536  # rows written at a time
-COLUMNS = 4  # columns
 TRIED, SAMPLE, K_TRIED = (16, 24, 32, 48, 64, 96, 128, 192, 256), 96, 11  # a row is its own nearest
 ARRAYS = ("rows", "vectors", "did_rank", "position")
 
@@ -287,6 +286,7 @@ class Part:
         lists, codes = self._listed
         queries = self.vectors[np.linspace(0, len(self) - 1, SAMPLE).astype(np.int64)]
         exact = [self.search(query, K_TRIED, codes.metric, self.everything, True) for query in queries]
+        let_go(self.vectors)
         for n_lists in (n for n in TRIED if n < len(lists)):
             found, _ = codes.nearest(queries, n_lists, K_TRIED + SPARE)
             shares = [
@@ -383,48 +383,3 @@ class Part:
 def full(places: Ids) -> Ids:
     """The places that were found: −1 stands in the last ones where there are fewer."""
     return places if not len(places) or places[-1] >= 0 else places[places >= 0]
-
-
-def save_arrays(
-    directory: Path, rows: Ids, vectors: Vectors, did_rank: NDArray[Any], order: Ids, listed: bool
-) -> None:
-    """Write the arrays of a part in list order; `order` (n,) is the index in `rows` at every place.
-
-    A part with lists finds their offsets.npy there, and gets what is to be known of them, and its columns.
-    """
-    first, last = (int(rows[0]), int(rows[-1])) if len(rows) else (0, -1)
-    position = np.full(last - first + 1, -1, dtype=np.int64)
-    position[rows[order] - first] = np.arange(len(rows))
-    np.save(directory / "position.npy", position)
-    np.save(directory / "rows.npy", rows[order])
-    np.save(directory / "did_rank.npy", did_rank[order])
-    sorted_vectors = _copied(directory / "vectors.npy", vectors, order)
-    if listed:
-        _transposed(directory / "columns.npy", sorted_vectors)
-        Lists.describe(sorted_vectors, np.load(directory / "offsets.npy")).save(directory)
-
-
-def _copied(path: Path, vectors: Vectors, order: Ids) -> Vectors:
-    """Rows in `order`, written a block at a time, then mapped."""
-    if not len(vectors):
-        np.save(path, vectors)
-        return vectors
-    with path.open("wb") as stream:
-        _write_header(stream, vectors.shape)
-        for start in range(0, len(order), WRITTEN):
-            stream.write(vectors[order[start : start + WRITTEN]].data)
-    return np.asarray(np.load(path, mmap_mode="r"))
-
-
-def _transposed(path: Path, vectors: Vectors) -> None:
-    """Columns, some at a time; never mapped, since what was written would stay in memory."""
-    with path.open("wb") as stream:
-        _write_header(stream, vectors.shape[::-1])
-        for start in range(0, vectors.shape[1], COLUMNS):
-            stream.write(np.ascontiguousarray(vectors[:, start : start + COLUMNS].T).data)
-
-
-def _write_header(stream: BinaryIO, shape: tuple[int, ...]) -> None:
-    """Of an .npy file of float32."""
-    described = {"descr": np.dtype(np.float32).str, "fortran_order": False, "shape": shape}
-    np.lib.format.write_array_header_1_0(stream, described)

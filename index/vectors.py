@@ -14,10 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import ArrayLike, NDArray
 
-from index.distance import LARGEST, Ids, Reals, Vectors, Weights, squares
+from index.arrays import save_arrays
+from index.distance import LARGEST, Ids, Reals, Vectors, Weights, squares, usable
 from index.lists import Bitmap
 from index.nearest import Found, Nearest, Question
-from index.part import Hits, Part, save_arrays
+from index.part import Hits, Part
 from index.strategy import Limits
 
 TRAINED_PER_LIST = 40  # rows that k-means sees per list
@@ -220,16 +221,19 @@ def _build_lists(directory: Path, matrix: Vectors, metric: Weights, seed: int) -
     sample = matrix[np.sort(np.random.default_rng(seed).choice(n_rows, n_trained, replace=False))]
     codes = FaissCodes(None, metric, sample.mean(axis=0, dtype=np.float64))
     means = _means(codes.coordinates(sample), n_lists, seed)
-    nearest = [means.index.search(codes.coordinates(matrix[rows]), 1)[1][:, 0] for rows in _chunks(n_rows)]
-    used, numbers = np.unique(np.concatenate(nearest), return_inverse=True)  # lists without a row are dropped
-    order = np.argsort(numbers, kind="stable")
-    index = _empty_index(means.centroids[used])
+    nearest = np.empty(n_rows, np.int32)
+    for rows in _chunks(n_rows):
+        nearest[rows] = means.index.search(codes.coordinates(matrix[rows]), 1)[1][:, 0]
+    order, sizes = np.argsort(nearest, kind="stable"), np.bincount(nearest, minlength=n_lists)
+    used = np.flatnonzero(sizes)  # lists without a row are dropped
+    numbers = np.cumsum(sizes > 0) - 1
+    index = _empty_index(means.centroids[used], sizes[used])
     for places in _chunks(n_rows):
-        points, lists = codes.coordinates(matrix[order[places]]), numbers[order[places]]
+        points, lists = codes.coordinates(matrix[order[places]]), numbers[nearest[order[places]]]
         index.add_core(len(points), faiss.swig_ptr(points), None, faiss.swig_ptr(lists))
     faiss.write_index(index, str(directory / "index.faiss"))
     np.save(directory / "metric.npy", np.stack([metric.values, codes.centre]))
-    np.save(directory / "offsets.npy", np.searchsorted(numbers[order], np.arange(len(used) + 1)))
+    np.save(directory / "offsets.npy", np.append(0, np.cumsum(sizes[used])))
     return order
 
 
@@ -246,14 +250,17 @@ def _means(training: Vectors, n_lists: int, seed: int) -> Any:
     return means
 
 
-def _empty_index(centroids: Vectors) -> Any:
-    """Lists around `centroids` whose codes are the fp16 differences from them."""
+def _empty_index(centroids: Vectors, sizes: Ids) -> Any:
+    """Lists around `centroids` whose codes are the fp16 differences from them, with room for `sizes` rows."""
     n_lists, dimension = centroids.shape
     quantizer = faiss.IndexFlatL2(dimension)
     quantizer.add(centroids)
     half = faiss.ScalarQuantizer.QT_fp16
-    index = faiss.IndexIVFScalarQuantizer(quantizer, dimension, n_lists, half, faiss.METRIC_L2, True)
+    index: Any = faiss.IndexIVFScalarQuantizer(quantizer, dimension, n_lists, half, faiss.METRIC_L2, True)
     index.train(centroids)
+    for number, size in enumerate(sizes.tolist()):  # else they would grow by doubling
+        index.invlists.resize(number, size)
+        index.invlists.resize(number, 0)
     return index
 
 
@@ -304,7 +311,7 @@ def _check_rows(rows: Ids, vectors: Vectors, did_rank: NDArray[Any]) -> None:
         )
     if (np.diff(rows) <= 0).any() or (len(rows) and rows[0] < 0):
         raise ValueError("rows must be ascending, different and not negative")
-    bad = np.flatnonzero(~(np.abs(vectors) <= LARGEST).all(axis=1))
+    bad = np.flatnonzero(~usable(vectors))
     if len(bad):
         raise ValueError(
             f"{len(bad)} vectors have values that are not finite or above {LARGEST:g}; "

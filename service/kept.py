@@ -32,6 +32,11 @@ class Kept(Generic[K, V]):
             self._keep(made)
         return [found[key] for key in keys]
 
+    def one(self, key: K, make: Callable[[], V]) -> V:
+        """The value of the key, made where it is missing."""
+        (found,) = self.all([key], lambda _: {key: make()})
+        return found
+
     def _found(self, keys: Iterable[K]) -> dict[K, V]:
         found: dict[K, V] = {}
         with self._lock:

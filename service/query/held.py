@@ -5,24 +5,23 @@ To the engine, planning such a question is most of the work.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from index.catalogue import ARROW
 from index.release import OpenRelease
 from registry_metadata.columns import Column, Table
 from service.kept import Kept, once_each
-from service.query.places import WIDEST, Places
+from service.query.places import WIDEST, Float64, Places
 from service.query.scope import Source, quoted
 from service.query.value import TEXTS, Value
 
-MOST_BYTES = 32 << 20  # of a table that is held, estimated
+MOST_ROWS = 500_000  # of a table that is held
+MOST_BYTES = 32 << 20  # of its columns
 MOST_TABLES = 4
-TEXT_BYTES = 32  # of a cell, about
 
 Near = tuple[Sequence[Value], Value]  # ra, dec, ra, dec of two points, and how far they may be apart
 
@@ -40,11 +39,17 @@ class Cone:
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """A whole table but its arrays, and where its rows lie."""
+class Shelf:
+    """What is held of an open release: tables but their arrays, none of those that are too large; and where
+    their rows lie by which columns."""
 
-    rows: pa.RecordBatch
-    places: Places
+    tables: Kept[str, pa.RecordBatch | None] = field(default_factory=lambda: Kept(MOST_TABLES))
+    places: Kept[tuple[str, str, str], Places] = field(default_factory=lambda: Kept(MOST_TABLES))
+
+
+@once_each
+def shelf(release: OpenRelease) -> Shelf:
+    return Shelf()
 
 
 def cone_of(source: Source, near: Near, items: Sequence[Value]) -> Cone | None:
@@ -73,53 +78,47 @@ def is_array(column: Column) -> bool:
 
 def rows_in(release: OpenRelease, cone: Cone, base_url: str) -> pa.RecordBatch | None:
     """The rows that are asked for, in the order of the table; None where the engine has to say."""
-    if bytes_of(cone.table) * release.manifest.rows.get(cone.table.name, 0) > MOST_BYTES:
+    if release.manifest.rows.get(cone.table.name, 0) > MOST_ROWS:
         return None
-    held = held_table(release, cone)
-    rows = held.places.near(*cone.centre, cone.radius)
+    held = shelf(release).tables.one(cone.table.name, lambda: whole(release, cone.table))
+    if held is None:
+        return None
+    key = (cone.table.name, cone.ra, cone.dec)
+    places = shelf(release).places.one(
+        key, lambda: Places.of(degrees(held, cone.ra), degrees(held, cone.dec))
+    )
+    rows = places.near(*cone.centre, cone.radius)
     if rows is None:
         return None
-    names = [column.name for column in cone.columns]
-    found = held.rows.select(list(dict.fromkeys(names))).take(pa.array(np.sort(rows)))
-    arrays = [
-        pc.binary_join_element_wise(base_url, found[column.name], "") if column.url else found[column.name]
-        for column in cone.columns
-    ]
-    return pa.RecordBatch.from_arrays(arrays, names)
+    asked = held.select(sorted({column.name for column in cone.columns}))
+    return columns_in(asked.take(pa.array(np.sort(rows))), cone.columns, base_url)
 
 
-def bytes_of(table: Table) -> int:
-    """About what a row takes in memory."""
-    return sum(
-        TEXT_BYTES if column.datatype in TEXTS else (ARROW[column.datatype].bit_width + 7) // 8
-        for column in table.columns
-        if not is_array(column)
-    )
-
-
-@once_each
-def shelf(release: OpenRelease) -> Kept[tuple[str, str, str], Held]:
-    return Kept(MOST_TABLES)
-
-
-def held_table(release: OpenRelease, cone: Cone) -> Held:
-    key = (cone.table.name, cone.ra, cone.dec)
-
-    def read(_: Sequence[tuple[str, str, str]]) -> Mapping[tuple[str, str, str], Held]:
-        return {key: whole(release, cone)}
-
-    (found,) = shelf(release).all([key], read)
-    return found
-
-
-def whole(release: OpenRelease, cone: Cone) -> Held:
-    """The table as the engine has it."""
-    schema, _, name = cone.table.name.partition(".")
-    columns = ", ".join(quoted(column.name) for column in cone.table.columns if not is_array(column))
+def whole(release: OpenRelease, table: Table) -> pa.RecordBatch | None:
+    """The table as the engine has it; None where it takes more than MOST_BYTES."""
+    schema, _, name = table.name.partition(".")
+    columns = ", ".join(quoted(column.name) for column in table.columns if not is_array(column))
+    batches, size = [], 0
     sql = f"SELECT {columns} FROM release.{quoted(schema)}.{quoted(name)}"  # noqa: S608 (our own names, quoted)
-    table = release.engine.table(sql)
-    rows = pa.RecordBatch.from_arrays(
-        [column.combine_chunks() for column in table.columns], table.column_names
-    )
-    ra, dec = (rows[name].cast(pa.float64()).to_numpy(zero_copy_only=False) for name in (cone.ra, cone.dec))
-    return Held(rows, Places.of(ra, dec))
+    with release.engine.run(sql) as reader:
+        for batch in reader:
+            batches.append(batch)
+            size += batch.nbytes
+            if size > MOST_BYTES:
+                return None
+        return pa.concat_batches([pa.RecordBatch.from_pylist([], schema=reader.schema), *batches])
+
+
+def degrees(rows: pa.RecordBatch, name: str) -> Float64:
+    """A column of numbers, NaN where it has none."""
+    values: Float64 = rows[name].cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return values
+
+
+def columns_in(rows: pa.RecordBatch, columns: Sequence[Column], base_url: str) -> pa.RecordBatch:
+    """The columns in this order; those of URLs completed by the service's base URL."""
+    arrays = [
+        pc.binary_join_element_wise(base_url, rows[column.name], "") if column.url else rows[column.name]
+        for column in columns
+    ]
+    return pa.RecordBatch.from_arrays(arrays, [column.name for column in columns])

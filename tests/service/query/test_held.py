@@ -105,12 +105,18 @@ def test_a_cone_inside_of_a_query_is_for_the_engine(archive: OpenRelease, from_m
     assert from_memory == []
 
 
+@pytest.mark.parametrize(("limit", "most"), [("MOST_ROWS", 100), ("MOST_BYTES", 1000)])
 def test_large_tables_are_not_held(
-    archive: OpenRelease, from_memory: list[bool], monkeypatch: pytest.MonkeyPatch
+    archive: OpenRelease, from_memory: list[bool], monkeypatch: pytest.MonkeyPatch, limit: str, most: int
 ) -> None:
-    monkeypatch.setattr(held, "MOST_BYTES", 1000)
-    assert asked(archive, f"SELECT ra FROM doppel.spectra WHERE {INSIDE.format(10, 20, 90)}")[1]
-    assert from_memory == [False]
+    empty = held.Shelf()
+    monkeypatch.setattr(held, "shelf", lambda _: empty)
+    query = f"SELECT ra FROM doppel.spectra WHERE {INSIDE.format(10, 20, 90)}"
+    with monkeypatch.context() as limits:
+        limits.setattr(held, limit, most)
+        rows = asked(archive, query)[1]
+    assert sorted(asked(archive, query)[1]) == sorted(rows) != []
+    assert from_memory == [False, limit == "MOST_ROWS"]  # what takes too much is found out once
 
 
 def test_what_lies_on_the_edge_is_for_the_engine(archive: OpenRelease, from_memory: list[bool]) -> None:

@@ -17,7 +17,7 @@ PORTS = {"http": 80, "https": 443}
 REDIRECTS = (301, 302, 303, 307, 308)
 MAX_REDIRECTS = 5
 PIECE = 256 * 1024
-NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+UNICAST = ipaddress.IPv6Network("2000::/3")  # all that is given to anybody; what lies outside can wrap IPv4
 
 
 def resolve(host: str, port: int) -> Sequence[str]:
@@ -90,13 +90,14 @@ def is_public(address: str) -> bool:
         found = ipaddress.ip_address(address)
     except ValueError:
         return False
-    inner = [found]
-    if isinstance(found, ipaddress.IPv6Address):
-        if found in NAT64:
-            return False
-        inner += [one for one in (found.ipv4_mapped, found.sixtofour) if one is not None]
-        inner += list(found.teredo or ())
-    return all(one.is_global and not one.is_multicast for one in inner[1:] or inner)
+    if not isinstance(found, ipaddress.IPv6Address):
+        return found.is_global and not found.is_multicast
+    if found.ipv4_mapped is not None:
+        return is_public(str(found.ipv4_mapped))
+    inner = [found.sixtofour, *(found.teredo or ())]
+    return (
+        found in UNICAST and found.is_global and all(is_public(str(one)) for one in inner if one is not None)
+    )
 
 
 class PinnedHTTP(http.client.HTTPConnection):

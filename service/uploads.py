@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
-from service.errors import TooLargeFault, UsageFault
+from service.errors import BusyFault, TooLargeFault, UsageFault
 from service.fetch import Resolver, fetch, resolve
 from service.formats.read import read_table
 from service.limits import Limits
 from service.query.run import Upload
 
+READERS, PATIENCE = 3, 10.0  # uploads read at a time in one process; seconds that others wait for their turn
+READING = threading.BoundedSemaphore(READERS)
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
@@ -64,9 +68,21 @@ def read_uploads(
             raise TooLargeFault(
                 f"The upload {ref.name} has {len(content)} bytes: at most {limits.upload_bytes} are allowed"
             )
-        columns, table = read_table(content, ref.name, limits)
+        with turn():
+            columns, table = read_table(content, ref.name, limits)
         found[ref.name] = Upload(columns, table)
     return found
+
+
+@contextmanager
+def turn() -> Iterator[None]:
+    """One of READERS: a file unpacks to several times its size, and many at once would be too much."""
+    if not READING.acquire(timeout=PATIENCE):
+        raise BusyFault("Other uploads are being read: try again later")
+    try:
+        yield
+    finally:
+        READING.release()
 
 
 def upload_content(

@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,7 @@ from service.formats.stream import ARROW, COMPLEX, TEXT, fixed_length, is_array
 from service.limits import Limits
 
 if TYPE_CHECKING:
-    from astropy.io.votable.tree import Field
+    from astropy.io.votable.tree import Field, TableElement
     from astropy.table import Table
 
 Uploaded = tuple[tuple[Column, ...], pa.Table]
@@ -49,12 +50,22 @@ NUMPY = {
 }
 
 
+UNREADABLE = (
+    ValueError, TypeError, KeyError, IndexError, OSError, EOFError, RecursionError, pa.ArrowException,
+)  # fmt: skip
+UNPACKED = 5  # times the bytes of an upload is what it may unpack to
+WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT96": 12}  # bytes of Parquet's values; others have 8
+DESCRIBED = ("unit", "ucd", "utype", "xtype", "description")
+WIDEST = 16  # bytes of a FITS value, which a complex number has
+VOPARQUET = b"IVOA.VOTable-Parquet.content"
+
+
 def read_table(content: bytes, name: str, limits: Limits) -> Uploaded:
     """Columns and rows of an upload; the names of the Arrow table's columns are those of the columns."""
     reader = reader_of(content)
     try:
         columns, table = reader(content, limits)
-    except (ValueError, TypeError, KeyError, IndexError, OSError, EOFError, pa.ArrowException) as error:
+    except UNREADABLE as error:
         raise UsageFault(f"The upload {name} cannot be read: {first_line(error)}") from None
     check_size(name, len(columns), table.num_rows, limits)
     check_names(name, columns)
@@ -96,9 +107,22 @@ def check_names(name: str, columns: tuple[Column, ...]) -> None:
 
 
 def read_votable(content: bytes, limits: Limits) -> Uploaded:
-    """The first TABLE. A document type (where entities are declared) is refused."""
-    if re.search(rb"<!(DOCTYPE|ENTITY)", content[:100_000], re.IGNORECASE):
-        raise ValueError("a document type is not allowed in a VOTable")
+    """The first TABLE."""
+    table = first_table(content, limits)
+    columns = tuple(column_of(field) for field in table.fields)
+    arrays = [
+        array_of(column, table.array[field.ID]) for column, field in zip(columns, table.fields, strict=True)
+    ]
+    columns = tuple(unicode_where_needed(c, a) for c, a in zip(columns, arrays, strict=True))
+    return columns, pa.Table.from_arrays(arrays, names=[column.name for column in columns])
+
+
+def first_table(content: bytes, limits: Limits) -> TableElement:
+    """A document type (where entities are declared) is refused, and more columns than one table may have:
+    both before anything is parsed, which takes much longer."""
+    if re.search(rb"<!(DOCTYPE|ENTITY)", content, re.IGNORECASE) or b"\0" in content[:64]:
+        raise ValueError("a VOTable here has no document type, and is not in UTF-16")
+    check_size("", len(re.findall(rb"<(?:\w+:)?FIELD[\s/>]", content)), 0, limits)
     from astropy.io import votable
 
     with warnings.catch_warnings():
@@ -110,12 +134,7 @@ def read_votable(content: bytes, limits: Limits) -> Uploaded:
     table = next(iter(document.iter_tables()), None)
     if table is None:
         raise ValueError("there is no TABLE in it")
-    columns = tuple(column_of(field) for field in table.fields)
-    arrays = [
-        array_of(column, table.array[field.ID]) for column, field in zip(columns, table.fields, strict=True)
-    ]
-    columns = tuple(unicode_where_needed(c, a) for c, a in zip(columns, arrays, strict=True))
-    return columns, pa.Table.from_arrays(arrays, names=[column.name for column in columns])
+    return table
 
 
 def column_of(field: Field) -> Column:
@@ -188,16 +207,39 @@ def flat_cell(column: Column, cell: Any, hidden: Any) -> list[Any]:
 
 
 def read_fits(content: bytes, limits: Limits) -> Uploaded:
-    """The first binary or ASCII table extension, with its TUCDs and TUTYPs."""
+    """The first binary or ASCII table extension, with its TUCDs, TUTYPs and TXTYPs.
+
+    Sizes are looked at before anything is unpacked: rows may be empty, or share one place of the heap.
+    """
+    from astropy.io import fits
     from astropy.table import Table
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        table = Table.read(io.BytesIO(content), format="fits")
-    found = [fits_column(table, i, name) for i, name in enumerate(table.colnames, 1)]
-    arrays = [array_of(column, table[column.name]) for column in found]
-    columns = tuple(unicode_where_needed(c, a) for c, a in zip(found, arrays, strict=True))
+        with fits.open(io.BytesIO(content), disable_image_compression=True) as hdus:
+            found = next((hdu for hdu in hdus if isinstance(hdu, fits.BinTableHDU | fits.TableHDU)), None)
+            if found is None:
+                raise ValueError("there is no table in it")
+            check_size("", found.header["TFIELDS"], found.header["NAXIS2"], limits)
+            check_unpacked(heap_bytes(found), limits)
+            table = Table.read(found)
+    described = [fits_column(table, i, name) for i, name in enumerate(table.colnames, 1)]
+    arrays = [array_of(column, table[column.name]) for column in described]
+    columns = tuple(unicode_where_needed(c, a) for c, a in zip(described, arrays, strict=True))
     return columns, pa.Table.from_arrays(arrays, names=[column.name for column in columns])
+
+
+def heap_bytes(hdu: Any) -> int:
+    """What its columns of variable length unpack to at most, by their descriptors (FITS 4.0, 7.3.5)."""
+    names = [one.name for one in hdu.columns if getattr(one.format, "format", "") in ("P", "Q")]
+    rows: Any = hdu.data.view(np.ndarray) if names else {}
+    return sum(int(rows[name][:, 0].clip(0).sum(dtype=np.int64)) * WIDEST for name in names)
+
+
+def check_unpacked(size: int, limits: Limits) -> None:
+    most = UNPACKED * limits.upload_bytes
+    if size > most:
+        raise TooLargeFault(f"The upload unpacks to {size} bytes: at most {most} are allowed")
 
 
 def fits_column(table: Table, i: int, name: str) -> Column:
@@ -207,25 +249,43 @@ def fits_column(table: Table, i: int, name: str) -> Column:
     shape = "x".join(map(str, reversed(values.shape[1:]))) or None
     arraysize = "*" if datatype == "char" or values.dtype == object else shape
     unit = None if values.unit is None else values.unit.to_string("vounit", deprecations="silent")
-    ucd, utype = (table.meta.get(f"{key}{i}") for key in ("TUCD", "TUTYP"))
-    return Column(
-        name, datatype, arraysize, unit=unit, ucd=ucd, utype=utype, description=values.description or ""
-    )
+    ucd, utype, xtype = (table.meta.get(f"{key}{i}") for key in ("TUCD", "TUTYP", "TXTYP"))
+    told = values.description or ""
+    return Column(name, datatype, arraysize, xtype, unit=unit, ucd=ucd, utype=utype, description=told)
 
 
 def read_parquet(content: bytes, limits: Limits) -> Uploaded:
-    """Sizes are looked at before anything is unpacked."""
+    """Sizes are looked at before anything is unpacked; texts are kept as dictionaries until theirs is known.
+
+    Columns are described by the metadata of fields, as ours are, or by VOParquet's VOTable.
+    """
     import pyarrow.parquet as pq
 
-    file = pq.ParquetFile(pa.BufferReader(content))
-    told = file.metadata
+    told = pq.read_metadata(pa.BufferReader(content))
     check_size("", told.num_columns, told.num_rows, limits)
-    size = sum(told.row_group(i).total_byte_size for i in range(told.num_row_groups))
-    if size > 10 * limits.upload_bytes:
-        raise TooLargeFault(
-            f"The upload unpacks to {size} bytes: at most {10 * limits.upload_bytes} are allowed"
-        )
-    return from_arrow(file.read())
+    groups = [told.row_group(i) for i in range(told.num_row_groups)]
+    chunks = [group.column(i) for group in groups for i in range(group.num_columns)]
+    check_unpacked(sum(group.total_byte_size for group in groups), limits)
+    check_unpacked(sum(one.num_values * WIDTHS.get(one.physical_type, 8) for one in chunks), limits)
+    texts = {one.path_in_schema for one in chunks if one.physical_type == "BYTE_ARRAY"}
+    table = pq.ParquetFile(pa.BufferReader(content), read_dictionary=sorted(texts)).read()
+    check_unpacked(sum(map(text_bytes, table.columns)), limits)
+    return from_arrow(table, voparquet_columns(table.schema.metadata or {}, limits))
+
+
+def text_bytes(column: pa.ChunkedArray) -> int:
+    """What a column of texts takes when it is no dictionary any more."""
+    if not pa.types.is_dictionary(column.type):
+        return 0
+    sizes = (pc.sum(pc.binary_length(one.dictionary).take(one.indices)).as_py() for one in column.chunks)
+    return sum(size or 0 for size in sizes)
+
+
+def voparquet_columns(metadata: Mapping[bytes, bytes], limits: Limits) -> Mapping[str, Column]:
+    """What the VOTable in a Parquet file's metadata (VOParquet 1.0) says of columns."""
+    header = metadata.get(VOPARQUET)
+    columns = map(column_of, first_table(header, limits).fields) if header else ()
+    return {column.name: column for column in columns}
 
 
 def read_csv(content: bytes, limits: Limits) -> Uploaded:
@@ -241,17 +301,22 @@ def read_csv(content: bytes, limits: Limits) -> Uploaded:
     return from_arrow(table)
 
 
-def from_arrow(table: pa.Table) -> Uploaded:
-    """Columns by Arrow's types; field metadata of ours and of VOParquet is taken where it is there."""
+def from_arrow(table: pa.Table, known: Mapping[str, Column] = MappingProxyType({})) -> Uploaded:
+    """Columns by Arrow's types, described by the metadata of their fields or as `known` from elsewhere."""
     table = table.combine_chunks()
     columns, arrays = [], []
     for field, values in zip(table.schema, table.columns, strict=True):
         array = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], field.type)
         column, array = described(field.name, array)
-        told = {k.decode(): v.decode() for k, v in (field.metadata or {}).items()}
-        columns.append(replace(column, **{key: told[key] for key in ("unit", "ucd", "utype") if key in told}))
+        columns.append(replace(column, **said_of(field, known.get(field.name))))
         arrays.append(array)
     return tuple(columns), pa.Table.from_arrays(arrays, names=[column.name for column in columns])
+
+
+def said_of(field: pa.Field, known: Column | None) -> dict[str, Any]:
+    told = {key.decode(): value.decode() for key, value in (field.metadata or {}).items()}
+    said = {key: told.get(key) or getattr(known, key, None) for key in DESCRIBED}
+    return {key: value for key, value in said.items() if value}
 
 
 def described(name: str, array: pa.Array) -> tuple[Column, pa.Array]:

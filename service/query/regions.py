@@ -90,16 +90,21 @@ def in_column(column: Column, values: pa.ChunkedArray) -> tuple[str, pa.Array]:
     ValueError names the row that holds something else.
     """
     kind, rows = OF_XTYPE[str(column.xtype).lower()], []
-    kinds: set[str] = set()
+    kinds: dict[str, int] = {}  # with the row that had it first
     for place, cell in enumerate(values.to_pylist(), 1):
         try:
             found = in_cell(cell, kind)
         except ValueError as problem:
             raise ValueError(f"{column.name}, row {place}: {problem}") from None
         rows.append(found and found[1])
-        kinds.update(found[:1] if found else ())
+        if found:
+            kinds.setdefault(found[0], place)
     if len(kinds) > 1:
-        raise ValueError(f"{column.name} holds {' and '.join(sorted(kinds))}: one column takes one of them")
+        seen = " and ".join(f"a {one} (row {row})" for one, row in kinds.items())
+        raise ValueError(
+            f"{column.name} holds {seen}: regions of one column are of one kind here; put those of each kind"
+            " into a column of their own, empty where a row has another"
+        )
     return next(iter(kinds), kind or "polygon"), pa.array(rows, pa.list_(pa.float64()))
 
 

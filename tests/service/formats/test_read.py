@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
-from astropy.io import votable
+from astropy.io import fits, votable
 from astropy.table import MaskedColumn, Table
 
 from registry_metadata.columns import Column
 from service.errors import TooLargeFault, UsageFault
 from service.formats.choose import choose_format
 from service.formats.read import read_table
+from service.formats.stream import Rows
 from service.formats.votable import write_votable
 from service.limits import Limits
 from tests.service.formats.tables import COLUMNS, DATA, rows
@@ -98,6 +101,9 @@ def test_text_outside_ascii_is_unicode() -> None:
         b'<!DOCTYPE x [<!ENTITY a "aaaa"><!ENTITY b "&a;&a;">]><VOTABLE>&b;</VOTABLE>',
         b'<?xml version="1.0"?><!DOCTYPE x SYSTEM "file:///etc/passwd"><VOTABLE/>',
         b'<VOTABLE version="1.3"><RESOURCE><TABLE><FIELD datatype="int"/></TABLE></RESOURCE></VOTABLE>',
+        b"<!--" + b"x" * 200_000 + b'--><!DOCTYPE x [<!ENTITY a "aaaa">]><VOTABLE>&a;</VOTABLE>',
+        '<!DOCTYPE x [<!ENTITY a "aaaa">]><VOTABLE>&a;</VOTABLE>'.encode("utf-16le"),
+        b"<VOTABLE>" + b"<RESOURCE>" * 100_000,
     ],
 )
 def test_what_cannot_be_read_is_refused_by_name(content: bytes) -> None:
@@ -111,8 +117,86 @@ def test_t35_too_many_rows_or_columns_are_an_error() -> None:
     with pytest.raises(TooLargeFault, match="2 columns: at most 1"):
         read_table(b"a,b\n1,2\n", "t", replace(LIMITS, upload_columns=1))
     sink = io.BytesIO()
-    import pyarrow.parquet as pq
-
     pq.write_table(pa.table({"a": range(10)}), sink)
     with pytest.raises(TooLargeFault, match="10 rows"):
         read_table(sink.getvalue(), "t", replace(LIMITS, upload_rows=2))
+
+
+def many_fields() -> bytes:
+    return b"<VOTABLE><RESOURCE><TABLE>" + b"<FIELD name='a' datatype='int'/>" * 100_000
+
+
+def empty_rows() -> bytes:
+    """A FITS table of a thousand million rows of no width."""
+    sink = io.BytesIO()
+    fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU(Table({"a": [1.0]}))]).writeto(sink)
+    for old, new in ((b"'D       '", b"'0D      '"), (cards(8), cards(0)), (rows_card(1), rows_card(10**9))):
+        assert old in sink.getvalue()
+        sink = io.BytesIO(sink.getvalue().replace(old, new))
+    return sink.getvalue()
+
+
+def cards(width: int) -> bytes:
+    return f"NAXIS1  = {width:20d}".encode()
+
+
+def rows_card(count: int) -> bytes:
+    return f"NAXIS2  = {count:20d}".encode()
+
+
+def shared_heap() -> bytes:
+    """FITS: every row points to the same million numbers."""
+    sink, rows = io.BytesIO(), 2_000
+    column = fits.Column(
+        "a", "PD()", array=np.array([np.zeros(1_000_000), *[np.zeros(0)] * (rows - 1)], object)
+    )
+    fits.HDUList([fits.PrimaryHDU(), fits.BinTableHDU.from_columns([column])]).writeto(sink)
+    content = bytearray(sink.getvalue())
+    start = content.index(b"XTENSION")
+    start += 2880 * (1 + content[start:].index(b"END ") // 2880)
+    content[start : start + 8 * rows] = bytes(content[start : start + 8]) * rows
+    return bytes(content)
+
+
+def parquet(table: pa.Table, *, store_schema: bool = False) -> bytes:
+    sink = io.BytesIO()
+    pq.write_table(table, sink, compression="zstd", store_schema=store_schema)
+    return sink.getvalue()
+
+
+def one_long_text() -> bytes:
+    places = pa.array(np.zeros(20_000, np.int32))
+    return parquet(pa.table({"a": pa.DictionaryArray.from_arrays(places, pa.array(["x" * 100_000]))}))
+
+
+def one_number() -> bytes:
+    return parquet(pa.table({f"a{i}": np.zeros(1_900_000) for i in range(40)}))
+
+
+@pytest.mark.parametrize("bomb", [many_fields, empty_rows, shared_heap, one_long_text, one_number])
+def test_t35_what_unpacks_to_more_is_refused_before_it_does(bomb: Callable[[], bytes]) -> None:
+    content = bomb()
+    assert len(content) < 10_000_000
+    with pytest.raises(TooLargeFault, match=r"at most \d+ are allowed"):
+        read_table(content, "t", replace(LIMITS, upload_bytes=len(content) + 1_000_000))
+
+
+@pytest.mark.parametrize("name", ["fits", "parquet", "VOParquet of others"])
+def test_t34_regions_of_other_formats_are_regions(name: str) -> None:
+    """By TXTYP in FITS; in Parquet by the metadata of fields, or by the VOTable in that of the file."""
+    content = b"".join(choose_format(name.split(" ")[0].removeprefix("VO").lower()).write(circles(), (), ()))
+    if name.startswith("VO"):
+        table = pq.read_table(io.BytesIO(content))
+        bare = pa.schema([pa.field(f.name, f.type) for f in table.schema], metadata=table.schema.metadata)
+        content = parquet(table.cast(bare), store_schema=True)
+    columns, table = read_table(content, "t", LIMITS)
+    (region,) = [column for column in columns if column.name == "region"]
+    assert (region.xtype, region.unit, region.ucd) == ("circle", "deg", "pos.outline")
+    assert table.column("region").to_pylist() == [[10.0, 20.0, 1.0], [30.0, -40.0, 2.0]]
+
+
+def circles() -> Rows:
+    column = Column("region", "double", "3", xtype="circle", unit="deg", ucd="pos.outline")
+    values = pa.array([[10.0, 20.0, 1.0], [30.0, -40.0, 2.0]], pa.list_(pa.float64(), 3))
+    batch = pa.RecordBatch.from_arrays([values], names=["region"])
+    return Rows((column,), iter([batch]))

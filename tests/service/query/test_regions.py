@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -102,7 +103,7 @@ def test_a24_uploaded_points_are_points(archive: OpenRelease) -> None:
     ("uploads", "told"),
     [
         (table(["CIRCLE 1 2 3", "UNION ICRS (Circle 1 2 3)"], "adql:REGION"), "reg, row 2: 'UNION"),
-        (table(["CIRCLE 1 2 3", "POLYGON 1 1 2 2 3 1"], "adql:REGION"), "holds circle and polygon"),
+        (table(["CIRCLE 1 2 3", "POLYGON 1 1 2 2 3 1"], "adql:REGION"), "a polygon (row 2)"),
         (table(["CIRCLE GALACTIC 1 2 3"], "adql:REGION"), "'GALACTIC 1 2 3' are not numbers in degrees"),
         (table(["CIRCLE 1 95 3"], "shape"), "the declination 95 is not between -90 and 90"),
         (table(["1 2 200"], "circle"), "the radius 200 is not between 0 and 180"),
@@ -117,7 +118,7 @@ def test_a24_an_upload_that_holds_no_such_region_is_refused_by_row(
     archive: OpenRelease, uploads: Mapping[str, Upload], told: str
 ) -> None:
     """Where it is asked for as a region; as what it is, it can be selected."""
-    with pytest.raises(UsageFault, match=told.replace("(", r"\(")):
+    with pytest.raises(UsageFault, match=re.escape(told)):
         ask(archive, "SELECT CONTAINS(POINT(1, 2), reg) FROM TAP_UPLOAD.t", uploads=uploads)
     assert len(ask(archive, "SELECT reg FROM TAP_UPLOAD.t", uploads=uploads).rows) in (1, 2)
 

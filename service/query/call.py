@@ -2,30 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from sqlglot import exp
 
 from service.errors import UsageFault
+from service.query.context import Context
 from service.query.parse import fault
+from service.query.scope import Scope
 from service.query.value import INTEGERS, Value
 
-if TYPE_CHECKING:
-    from service.query.similarity import Similarity
+
+class Likeness(Protocol):
+    """What functions ask of the vectors."""
+
+    def distance(self, call: Call) -> Value:
+        """latent_distance."""
+
+    def similar(self, call: Call) -> Value:
+        """similar_to."""
+
+    def squared(self, call: Call, left: Value, right: Value) -> None:
+        """Takes note that the call is the squared distance of two vectors."""
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """`bind` makes a parameter of a constant; `similarity` answers the functions that need the vectors."""
+    """`scope` is that of the SELECT in which it stands; `likeness` answers what needs the vectors."""
 
     node: exp.Anonymous
     args: Sequence[Value]
-    bind: Callable[[object], str]
-    similarity: Similarity
+    context: Context
+    scope: Scope
+    likeness: Likeness
     distinct: bool = False
     star: bool = False
+
+    def bind(self, value: object) -> str:
+        """The parameter that stands for a constant."""
+        return self.context.bind(value)
 
     @property
     def name(self) -> str:

@@ -1,22 +1,22 @@
-"""Expressions and conditions of a checked tree → values: SQL beside datatype, unit, UCD."""
+"""Expressions of a checked tree → values: SQL beside datatype, unit, UCD."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sqlglot import exp
 
 from service.query import vectors
-from service.query.call import Call
+from service.query.call import Call, Likeness
 from service.query.context import Context
 from service.query.functions import FUNCTIONS
-from service.query.geometry import column_shape, from_text, near
+from service.query.geometry import column_shape, from_text
 from service.query.parse import fault
 from service.query.scope import Field, Scope, qualifiers
-from service.query.similarity import Similarity
+from service.query.statement import Query
 from service.query.units import product, quotient
 from service.query.value import (
     DECIMAL,
@@ -35,14 +35,7 @@ from service.query.value import (
     whole,
     wider,
 )
-from service.query.zones import attach
 
-if TYPE_CHECKING:
-    from service.query.joins import Watch
-    from service.query.queries import Selects
-
-COMPARISONS = {exp.EQ: "=", exp.NEQ: "<>", exp.LT: "<", exp.LTE: "<=", exp.GT: ">", exp.GTE: ">="}
-MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "<>": "<>"}
 LARGEST = 2**63
 NO_AGGREGATES = ("WHERE", "ON", "GROUP BY", "ORDER BY", "arr_map")
 LONGEST_TEXT = 10_000
@@ -63,11 +56,12 @@ CASTS: Mapping[exp.DType, tuple[str, str]] = {
 
 
 class Expressions:
-    """Reads the expressions of one SELECT; columns are looked up in its scope."""
+    """Reads the expressions of one SELECT: looks up columns in its scope; has `query` read sub-queries."""
 
-    def __init__(self, context: Context, scope: Scope, selects: Selects, similarity: Similarity) -> None:
-        self.context, self.scope, self.selects, self.similarity = context, scope, selects, similarity
-        self.watch: Watch | None = None
+    def __init__(
+        self, context: Context, scope: Scope, query: Callable[[Any, Scope | None], Query], likeness: Likeness
+    ) -> None:
+        self.context, self.scope, self.query, self.likeness = context, scope, query, likeness
         self.elements: list[Value] = []  # what x is inside of arr_map
 
     def value(self, node: exp.Expr) -> Value:
@@ -83,16 +77,6 @@ class Expressions:
         if found.sql in self.scope.group_keys:
             del self.scope.free[mark:]
         return found
-
-    def condition(self, node: exp.Expr) -> str:
-        """A search condition as the engine's; values do not stand for conditions (ADQL 2.1, 2.2.3)."""
-        reader = CONDITIONS.get(type(node))
-        if reader is None:
-            hint = " (functions are compared: 1=CONTAINS(…))" if isinstance(node, exp.Anonymous) else ""
-            raise fault(node, f"a condition is expected here, with a comparison{hint}")
-        return reader(self, node)
-
-    # --- values ---
 
     def column(self, node: Any) -> Value:
         if isinstance(node.this, exp.Star):
@@ -268,9 +252,7 @@ class Expressions:
             raise fault(node, f"CAST to {kind.sql()} is not offered; expected {CAST_WORDS}")
         if not isinstance(value.literal, str):
             raise fault(node, f"CAST to {kind.sql()} takes a text in quotes with numbers in degrees")
-        call = Call(
-            exp.Anonymous(this="CAST", expressions=[node.this]), [value], self.context.bind, self.similarity
-        )
+        call = self.called(exp.Anonymous(this="CAST", expressions=[node.this]), [value])
         return from_text(call, value.literal, name)
 
     def call(self, node: Any) -> Value:
@@ -288,11 +270,15 @@ class Expressions:
         if declared.name == "ARR_MAP":
             return self.mapped(node, *arguments)
         values = [self.value(argument) for argument in arguments]
-        self.similarity.scope = self.scope
-        found = declared.make(Call(node, values, self.context.bind, self.similarity))
+        found = declared.make(self.called(node, values))
         if len(found.sql) > LARGEST_SQL:
             raise fault(node, "the expression is too large; nest fewer functions")
         return found
+
+    def called(
+        self, node: exp.Anonymous, values: Sequence[Value], distinct: bool = False, star: bool = False
+    ) -> Call:
+        return Call(node, values, self.context, self.scope, self.likeness, distinct, star)
 
     def mapped(self, node: Any, expression: exp.Expr, array: exp.Expr) -> Value:
         """arr_map: in the expression, x is the element."""
@@ -320,109 +306,14 @@ class Expressions:
         values = [] if star else [self.value(argument) for argument in arguments]
         self.scope.inside, self.scope.aggregates = outside, True
         del self.scope.free[mark:]
-        return FUNCTIONS[name].make(Call(node, values, self.context.bind, self.similarity, distinct, star))
+        return FUNCTIONS[name].make(self.called(node, values, distinct, star))
 
     def scalar_query(self, node: Any) -> Value:
         met = self.scope.met
-        query = self.selects.query(node.this, self.scope)
+        query = self.query(node.this, self.scope)
         if len(query.columns) != 1:
             raise fault(node, f"a sub-query used as a value has one column, not {len(query.columns)}")
         return Value(f"({query.sql})", query.columns[0], fixed=self.scope.met == met)
-
-    # --- conditions ---
-
-    def both(self, node: Any) -> str:
-        return f"({self.condition(node.this)} AND {self.condition(node.expression)})"
-
-    def either(self, node: Any) -> str:
-        return f"({self.condition(node.this)} OR {self.condition(node.expression)})"
-
-    def negation(self, node: Any) -> str:
-        return f"(NOT {self.condition(node.this)})"
-
-    def group(self, node: Any) -> str:
-        return f"({self.condition(node.this)})"
-
-    def comparison(self, node: Any) -> str:
-        """CONTAINS(…) = 1 becomes the engine's own condition; DISTANCE(…) < r is pruned by declination."""
-        left, right, operator = self.value(node.this), self.value(node.expression), COMPARISONS[type(node)]
-        self.comparable(node, left, right)
-        if any(part is not None for part in (right.condition, right.separation, right.lookup)):
-            left, right, operator = right, left, MIRRORED[operator]
-        watch = self.watch if self.watch is not None and self.watch.node is node else None
-        if left.condition is not None and right.literal in (0, 1) and operator in ("=", "<>"):
-            wanted = (right.literal == 1) == (operator == "=")
-            return self.planned(left, watch) if wanted else f"(NOT {left.condition})"
-        if (
-            left.separation is not None
-            and left.condition is None
-            and operator in ("<", "<=")
-            and right.numeric
-        ):
-            if watch is not None:
-                attach(self.context, watch, left.separation, right)
-            return near(self.context.bind, left.separation, right, operator)
-        if left.lookup is not None and watch is not None and operator in ("<", "<="):
-            self.similarity.radius(left.lookup, watch, right.literal)
-        return f"({left.sql} {operator} {right.sql})"
-
-    def planned(self, value: Value, watch: Watch | None) -> str:
-        """A condition that must hold, as a join where that is quicker."""
-        condition = value.condition or ""
-        if watch is None:
-            return condition
-        if value.pairs is not None:
-            return value.pairs.attached(watch) or condition
-        if value.separation is not None and value.radius is not None:
-            attach(self.context, watch, value.separation, value.radius)
-        return condition
-
-    def comparable(self, node: exp.Expr, left: Value, right: Value) -> None:
-        if left.null or right.null:
-            return
-        if left.array or right.array:
-            raise fault(node, f"{left.kind} and {right.kind} cannot be compared")
-        if left.text != right.text:
-            raise fault(node, f"{left.kind} and {right.kind} cannot be compared; CAST one of them")
-
-    def between(self, node: Any) -> str:
-        value, low, high = (self.value(node.args[key]) for key in ("this", "low", "high"))
-        self.comparable(node, value, low)
-        self.comparable(node, value, high)
-        return f"({value.sql} BETWEEN {low.sql} AND {high.sql})"
-
-    def membership(self, node: Any) -> str:
-        value, query = self.value(node.this), node.args.get("query")
-        if query is not None:
-            found = self.selects.query(query.this if isinstance(query, exp.Subquery) else query, self.scope)
-            if len(found.columns) != 1:
-                raise fault(node, f"a sub-query after IN has one column, not {len(found.columns)}")
-            self.comparable(node, value, Value("", found.columns[0]))
-            return f"({value.sql} IN ({found.sql}))"
-        members = [self.value(member) for member in node.expressions]
-        if not members:
-            raise fault(node, "IN needs at least one value")
-        for member in members:
-            self.comparable(node, value, member)
-        return f"({value.sql} IN ({', '.join(member.sql for member in members)}))"
-
-    def like(self, node: Any) -> str:
-        value, pattern = self.value(node.this), self.value(node.expression)
-        operator = "LIKE" if isinstance(node, exp.Like) else "ILIKE"
-        for part in (value, pattern):
-            if not part.text:
-                raise fault(node, f"{operator} compares texts, not {part.kind}")
-        found = f"({value.sql} {operator} {pattern.sql})"
-        return f"(NOT {found})" if node.args.get("negate") else found
-
-    def is_null(self, node: Any) -> str:
-        if not isinstance(node.expression, exp.Null):
-            raise fault(node, "expected IS NULL or IS NOT NULL")
-        return f"({self.value(node.this).sql} IS NULL)"
-
-    def exists(self, node: Any) -> str:
-        query = node.this.this if isinstance(node.this, exp.Subquery) else node.this
-        return f"EXISTS ({self.selects.query(query, self.scope).sql})"
 
 
 def checked_number(node: exp.Expr, value: Value) -> Value:
@@ -471,19 +362,6 @@ VALUES: Mapping[type[exp.Expr], Callable[[Expressions, Any], Value]] = {
     exp.Anonymous: Expressions.call,
     exp.Subquery: Expressions.scalar_query,
     exp.Bracket: Expressions.element,
-}
-CONDITIONS: Mapping[type[exp.Expr], Callable[[Expressions, Any], str]] = {
-    exp.And: Expressions.both,
-    exp.Or: Expressions.either,
-    exp.Not: Expressions.negation,
-    exp.Paren: Expressions.group,
-    exp.Between: Expressions.between,
-    exp.In: Expressions.membership,
-    exp.Like: Expressions.like,
-    exp.ILike: Expressions.like,
-    exp.Is: Expressions.is_null,
-    exp.Exists: Expressions.exists,
-    **dict.fromkeys(COMPARISONS, Expressions.comparison),
 }
 
 

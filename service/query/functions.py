@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from service.query import geometry, mathematics, similarity, userdefined, vectors
+from service.query import geometry, mathematics, userdefined, vectors
 from service.query.call import Call
 from service.query.value import Value
 
@@ -142,7 +142,7 @@ _SIMILARITY = (
             "latent_distance(did VARCHAR, ref VARCHAR) -> DOUBLE PRECISION",
             "latent_distance(did VARCHAR, ref VARCHAR, space VARCHAR) -> DOUBLE PRECISION",
         ),
-        similarity.latent_distance,
+        lambda call: call.likeness.distance(call),
         "How unlike two spectra are: 0 for the same, small for alike, NULL where one has no embedding. "
         "ref is a publisher DID or upload:<token>; space is 'preset' or 'model:preset', with weights of "
         "your own after a semicolon ('physics; teff:2, z07:0')",
@@ -154,7 +154,7 @@ _SIMILARITY = (
             "similar_to(did VARCHAR, ref VARCHAR, k INTEGER) -> INTEGER",
             "similar_to(did VARCHAR, ref VARCHAR, k INTEGER, space VARCHAR) -> INTEGER",
         ),
-        similarity.similar_to,
+        lambda call: call.likeness.similar(call),
         "1 where did is among the k spectra most alike to ref, the reference itself excluded, before any "
         "other condition; else 0",
         udf=True,

@@ -56,11 +56,7 @@ def shape_at(call: Call, place: int) -> Shape | None:
     source = value.field.source if value.field is not None else None
     if source is None or not source.uploaded or (value.column.xtype or "").lower() not in regions.OF_XTYPE:
         return value.shape
-    tables, table, column = (
-        call.similarity.context.tables,
-        source.sql.strip('"'),
-        value.sql.rpartition(".")[2],
-    )
+    tables, table, column = call.context.tables, source.sql.strip('"'), value.sql.rpartition(".")[2]
     try:
         kind, name = regions.beside(tables, table, column, value.column)
     except ValueError as problem:

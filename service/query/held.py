@@ -17,25 +17,13 @@ from registry_metadata.columns import Column, Table
 from service.kept import Kept, once_each
 from service.query.places import WIDEST, Float64, Places
 from service.query.scope import Source, quoted
+from service.query.statement import Cone
+from service.query.tree import Near
 from service.query.value import TEXTS, Value
 
 MOST_ROWS = 500_000  # of a table that is held
 MOST_BYTES = 32 << 20  # of its columns
 MOST_TABLES = 4
-
-Near = tuple[Sequence[Value], Value]  # ra, dec, ra, dec of two points, and how far they may be apart
-
-
-@dataclass(frozen=True, slots=True)
-class Cone:
-    """Rows of a published table within `radius` of a place, in degrees; `columns` of them are asked for."""
-
-    table: Table
-    columns: tuple[Column, ...]
-    ra: str
-    dec: str
-    centre: tuple[float, float]
-    radius: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,104 +1,29 @@
-"""FROM: sources and joins as a tree that is written down last, so that plans can still add to it."""
+"""FROM: sources looked up by their names, and joined."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from sqlglot import exp
 
-from service.query.context import Context
-from service.query.expression import Expressions
+from service.query.conditions import Conditions
 from service.query.parse import fault
-from service.query.scope import Field, Scope, Source, derived, merged, published
-from service.query.value import Value
+from service.query.scope import Field, Source, derived, merged, published
+from service.query.statement import Query
+from service.query.tree import Join, Tree, sources_of
 from service.query.words import suggestion
-
-if TYPE_CHECKING:
-    from service.query.queries import Selects
 
 UPLOAD = "tap_upload"
 
 
-@dataclass(eq=False, slots=True)
-class Join:
-    """Two sides; `side` is LEFT, RIGHT, FULL or nothing. Without conditions it is a product."""
-
-    left: Tree
-    right: Tree
-    side: str = ""
-    conditions: list[str] = field(default_factory=list)
-
-
-Tree = Source | Join
-
-
-def rendered(tree: Tree) -> str:
-    if isinstance(tree, Source):
-        return tree.rendered()
-    left, right = rendered(tree.left), rendered(tree.right)
-    right = f"({right})" if is_joined(tree.right) else right
-    if not tree.conditions:
-        return f"{left} CROSS JOIN {right}" if not tree.side else f"{left} {tree.side} JOIN {right} ON TRUE"
-    return f"{left} {tree.side} JOIN {right} ON {' AND '.join(tree.conditions)}"
-
-
-def is_joined(tree: Tree) -> bool:
-    """Whether it is written as a join, which stands in parentheses where it is an operand on the right."""
-    return isinstance(tree, Join) or (bool(tree.joined) and not tree.keys)
-
-
-def sources_of(tree: Tree) -> Iterator[Source]:
-    """All that are joined."""
-    if isinstance(tree, Source):
-        yield tree
-    else:
-        yield from sources_of(tree.left)
-        yield from sources_of(tree.right)
-
-
-def always_matched(tree: Tree) -> Iterator[Source]:
-    """Sources that no outer join can fill with NULLs, and whose conditions may move into WHERE."""
-    if isinstance(tree, Source):
-        yield tree
-    else:
-        if tree.side in ("", "LEFT"):
-            yield from always_matched(tree.left)
-        if tree.side in ("", "RIGHT"):
-            yield from always_matched(tree.right)
-
-
-@dataclass(eq=False, slots=True)
-class Watch:
-    """A condition that must hold in WHERE, or in the ON of `join`; plans add to `found` what follows. `near`
-    is told by those that two points lie near each other: their coordinates, and how far they may be apart."""
-
-    node: exp.Expr
-    tree: Tree
-    join: Join | None
-    found: list[str]
-    near: tuple[Sequence[Value], Value] | None = None
-
-    def may_change(self, source: Source | None) -> bool:
-        """Whether rows of the source may be repeated or left out, as the condition filters the pairs."""
-        if source is None:
-            return False
-        if self.join is None:
-            return any(source is each for each in always_matched(self.tree))
-        sides = []
-        if self.join.side in ("", "LEFT"):
-            sides.append(self.join.right)
-        if self.join.side in ("", "RIGHT"):
-            sides.append(self.join.left)
-        return any(source is each for side in sides for each in always_matched(side))
-
-
 class Froms:
-    """Reads the FROM clause of one SELECT into its scope."""
+    """Reads the FROM clause of one SELECT into its scope; `common` are the tables that WITH has named."""
 
-    def __init__(self, context: Context, scope: Scope, selects: Selects, expressions: Expressions) -> None:
-        self.context, self.scope, self.selects, self.expressions = context, scope, selects, expressions
+    def __init__(self, conditions: Conditions, common: Mapping[str, Query]) -> None:
+        self.conditions, self.common = conditions, common
+        values = conditions.values
+        self.context, self.scope, self.query = values.context, values.scope, values.query
 
     def read(self, select: exp.Select) -> Tree:
         tree, fields = self.joined(select.args["from_"].this, select.args.get("joins") or [])
@@ -147,13 +72,13 @@ class Froms:
     def source(self, node: Any) -> Source:
         alias = node.alias
         if isinstance(node, exp.Subquery):
-            query = self.selects.query(node.this, None)
+            query = self.query(node.this, None)
             return derived(f"({query.sql})", (alias,), self.context.alias(), query.columns)
         if not isinstance(node, exp.Table) or not isinstance(node.this, exp.Identifier):
             raise fault(node, "a table is expected in FROM")
         schema, name = node.db, node.name
         names = (alias,) if alias else ((schema, name) if schema else (name,))
-        if not schema and (common := self.selects.common.get(name.lower())) is not None:
+        if not schema and (common := self.common.get(name.lower())) is not None:
             return derived(common.sql, names, self.context.alias(), common.columns)
         if schema.lower() == UPLOAD:
             return self.upload(node, names)
@@ -190,7 +115,7 @@ class Froms:
         name = f"{node.db}.{node.name}" if node.db else node.name
         known = [
             *self.context.release.tables,
-            *self.selects.common,
+            *self.common,
             *(f"TAP_UPLOAD.{n}" for n in self.context.uploads),
         ]
         hint = suggestion(name, known) or suggestion(f"doppel.{name}", known)
@@ -207,7 +132,7 @@ class Froms:
             fields = [*left[1], *right[1]]
             self.scope.see(fields)
             self.scope.reach = list(sources_of(join))
-            join.conditions, _ = self.selects.conjuncts(self.expressions, on, join, join)
+            join.conditions, _ = self.conditions.conjuncts(on, join, join)
             self.scope.reach = None
             return join, fields
         return join, self.using(node, join, left[1], right[1], [str(name.name) for name in using])

@@ -5,90 +5,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 from sqlglot import exp
 
 from registry_metadata.columns import Column
 from registry_metadata.reserved import RESERVED
+from service.query.conditions import Conditions
 from service.query.context import Context
 from service.query.expression import Expressions
 from service.query.functions import FUNCTIONS
-from service.query.held import Cone, Near, cone_of
-from service.query.joins import Froms, Join, Tree, Watch, always_matched, rendered
+from service.query.held import cone_of
+from service.query.joins import Froms
 from service.query.parse import fault
+from service.query.parts import Parts, count_of
+from service.query.ranking import Ranking
 from service.query.scope import Scope, Source, qualifiers
 from service.query.similarity import Similarity
+from service.query.statement import Cone, Query
 from service.query.value import RANK, TEXTS, Value, text_type, wider
 
 SETS = {exp.Union: "UNION", exp.Except: "EXCEPT", exp.Intersect: "INTERSECT"}
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """SQL whose n-th result column is called c<n>, what these columns are, and how many rows are cut; the
-    places of columns that are NULL and have no type; and the cone, where it asks for one and nothing else."""
-
-    body: str
-    columns: tuple[Column, ...]
-    limit: int | None = None
-    offset: int = 0
-    nulls: frozenset[int] = frozenset()
-    cone: Cone | None = None
-
-    @property
-    def sql(self) -> str:
-        top = f" LIMIT {self.limit}" if self.limit is not None else ""
-        return f"{self.body}{top}{f' OFFSET {self.offset}' if self.offset else ''}"
-
-    def within(self, n_rows: int) -> Query:
-        """The same query with at most so many rows."""
-        return replace(self, limit=n_rows if self.limit is None else min(self.limit, n_rows))
-
-
-@dataclass(eq=False, slots=True)
-class Parts:
-    """One SELECT while it is read."""
-
-    node: exp.Select
-    scope: Scope
-    expressions: Expressions
-    tree: Tree
-    where: list[str] = field(default_factory=list)
-    near: Near | None = None  # what the only condition says
-    group: list[str] = field(default_factory=list)
-    having: str = ""
-    items: list[tuple[str, Value]] = field(default_factory=list)
-    order: list[str] = field(default_factory=list)
-    first_key: exp.Expr | None = None
-    spelled: dict[str, str] = field(default_factory=dict)  # what plans put in the place of expressions
-
-    @property
-    def top(self) -> int | None:
-        limit = self.node.args.get("limit")
-        return int(limit.expression.name) if limit is not None else None
-
-    @property
-    def offset(self) -> int:
-        return count_of(self.node.args.get("offset"))
-
-    @property
-    def distinct(self) -> bool:
-        return self.node.args.get("distinct") is not None
-
-    def always_matches(self, source: Source) -> bool:
-        """Whether no outer join can fill the source with NULLs."""
-        return any(source is each for each in always_matched(self.tree))
-
-    def body(self) -> str:
-        """FROM and WHERE."""
-        where = f" WHERE {' AND '.join(self.where)}" if self.where else ""
-        return f"FROM {rendered(self.tree)}{where}"
-
-    @property
-    def grouped(self) -> bool:
-        return bool(self.group or self.having or self.scope.aggregates)
 
 
 class Selects:
@@ -98,6 +36,7 @@ class Selects:
         self.context = context
         self.common: dict[str, Query] = {}
         self.similarity = Similarity(context)
+        self.ranking = Ranking(self.similarity)
 
     def read(self, tree: exp.Query) -> Query:
         """The whole of a checked query."""
@@ -188,36 +127,22 @@ class Selects:
 
     def select(self, node: exp.Select, parent: Scope | None) -> Query:
         scope = Scope(parent, grouping=node.args.get("group") is not None)
-        expressions = Expressions(self.context, scope, self, self.similarity)
-        parts = Parts(node, scope, expressions, Froms(self.context, scope, self, expressions).read(node))
+        values = Expressions(self.context, scope, self.query, self.similarity)
+        conditions = Conditions(values)
+        parts = Parts(node, scope, values, conditions, Froms(conditions, self.common).read(node))
         self.read_where(parts)
         self.read_group(parts)
         self.read_items(parts)
         self.read_having(parts)
         self.read_order(parts)
-        self.similarity.plan(parts)
+        self.ranking.plan(parts)
         return self.written(parts)
 
     def read_where(self, parts: Parts) -> None:
         where = parts.node.args.get("where")
         if where is not None:
-            parts.where, parts.near = self.conjuncts(parts.expressions, where.this, parts.tree, None)
+            parts.where, parts.near = parts.conditions.conjuncts(where.this, parts.tree, None)
         parts.scope.free.clear()
-
-    def conjuncts(
-        self, expressions: Expressions, node: exp.Expr, tree: Tree, join: Join | None
-    ) -> tuple[list[str], Near | None]:
-        """The conditions that must all hold, each by itself: plans look at them one by one. Where there is
-        only one, also the two points that it says to be near each other."""
-        expressions.scope.inside = "WHERE" if join is None else "ON"
-        found: list[str] = []
-        near = None
-        for part in flattened(node):
-            watch = expressions.watch = Watch(part, tree, join, found)
-            found.append(expressions.condition(part))
-            near = watch.near
-        expressions.scope.inside, expressions.watch = "", None
-        return found, near if len(found) == 1 else None
 
     def read_group(self, parts: Parts) -> None:
         group = parts.node.args.get("group")
@@ -227,7 +152,7 @@ class Selects:
         for key in group.expressions:
             if isinstance(key, exp.Literal):
                 raise fault(key, "GROUP BY takes columns or expressions, not positions")
-            parts.group.append(parts.expressions.value(self.meant(parts, key)).sql)
+            parts.group.append(parts.values.value(self.meant(parts, key)).sql)
         parts.scope.inside = ""
         parts.scope.free.clear()
         parts.scope.group_keys = frozenset(parts.group)
@@ -248,7 +173,7 @@ class Selects:
                 parts.items += self.star(parts, item)
                 continue
             node, name = (item.this, item.alias) if isinstance(item, exp.Alias) else (item, "")
-            value = parts.expressions.value(node)
+            value = parts.values.value(node)
             parts.items.append((name or name_of(node, number), value))
         if parts.grouped:
             self.check_free(parts)
@@ -275,7 +200,7 @@ class Selects:
     def read_having(self, parts: Parts) -> None:
         having = parts.node.args.get("having")
         if having is not None:
-            parts.having = parts.expressions.condition(having.this)
+            parts.having = parts.conditions.read(having.this)
             self.check_free(parts)
 
     def read_order(self, parts: Parts) -> None:
@@ -298,7 +223,7 @@ class Selects:
             wanted = [n for n, (name, _) in enumerate(parts.items, 1) if name.lower() == node.name.lower()]
             if wanted:
                 return str(wanted[0]), self.item_at(parts, wanted[0])
-        value = parts.expressions.value(node)
+        value = parts.values.value(node)
         if value.literal is not None or value.null:
             raise fault(node, "ORDER BY takes columns, positions or expressions of them, not a constant")
         for place, (_, item) in enumerate(parts.items, 1):
@@ -350,19 +275,6 @@ def named(column: Column, name: str) -> Column:
     return column if column.name == name else column.renamed(name)
 
 
-def flattened(node: exp.Expr) -> list[exp.Expr]:
-    """The parts of a chain of ANDs."""
-    pending, found = [node], []
-    while pending:
-        part = pending.pop()
-        inner = part.this if isinstance(part, exp.Paren) else part
-        if isinstance(inner, exp.And):
-            pending += [inner.expression, inner.this]
-        else:
-            found.append(inner)
-    return found
-
-
 def ordered(node: exp.Expr) -> list[exp.Expr]:
     order = node.args.get("order")
     return list(order.expressions) if order is not None else []
@@ -378,12 +290,6 @@ def position_of(node: exp.Expr, n_columns: int) -> int:
     if not text.isdigit() or not 1 <= int(text) <= n_columns:
         raise fault(node, f"ORDER BY {text}: the result has the columns 1 to {n_columns}")
     return int(text)
-
-
-def count_of(node: exp.Expr | None) -> int:
-    if node is None:
-        return 0
-    return int(node.args["expression"].name)
 
 
 def name_of(node: exp.Expr, number: int) -> str:

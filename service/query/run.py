@@ -16,9 +16,10 @@ from service.errors import UsageFault
 from service.query.check import check
 from service.query.context import Context, Info, References, Upload
 from service.query.engine import told
-from service.query.held import Cone, rows_in
+from service.query.held import rows_in
 from service.query.parse import parse_adql
-from service.query.queries import Query, Selects
+from service.query.queries import Selects
+from service.query.statement import Cone, Query
 from service.query.value import TEXTS
 
 if TYPE_CHECKING:

@@ -1,22 +1,22 @@
 # ruff: noqa: S608 (SQL of our own fragments; what the client wrote is bound)
-"""latent_distance and similar_to: look-ups in tables that the vectors fill, and the plan for it."""
+"""latent_distance and similar_to: look-ups in tables that the vectors fill."""
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from sqlglot import exp
 
 from index.metric import Metric
+from service.query.call import Call
 from service.query.context import Context, Info
-from service.query.scope import Scope, Source
-from service.query.straight import ROUNDING, Straight
+from service.query.lookup import Lookup, Pairs, Target, mentions, source_of
+from service.query.scope import Scope
+from service.query.straight import Straight
 from service.query.value import Value, described, truth
 from service.query.words import suggestion
 
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
     from index.nearest import Matches
     from index.release import Model, OpenRelease
     from index.strategy import Plan
-    from service.query.call import Call
-    from service.query.joins import Watch
-    from service.query.queries import Parts
 
 TOKEN = "upload:"  # noqa: S105 (how references to uploaded spectra begin)
 NO_REASON = "outside its grid"
@@ -39,72 +36,16 @@ DISTANCE = described(
 _DIDS: weakref.WeakKeyDictionary[OpenRelease, dict[str, pa.Array]] = weakref.WeakKeyDictionary()
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What is compared with: a vector of one model under one metric; `row` where it is a spectrum of ours."""
-
-    ref: str
-    model: Model
-    space: str
-    weights: NDArray[np.float64]
-    vector: NDArray[np.float32]
-    row: int | None
-
-
-@dataclass(eq=False, slots=True)
-class Lookup:
-    """A table (r, distance) or (did, distance) of this query; what is not in it has the distance NULL."""
-
-    name: str
-    target: Target
-    did: Value
-    by_row: bool
-    radius: float | None = None
-    table: pa.Table | None = None
-
-    @property
-    def key(self) -> str:
-        source = source_of(self.did)
-        return f"{source.row}" if self.by_row and source is not None else self.did.sql
-
-    @property
-    def column(self) -> str:
-        return "r" if self.by_row else "did"
-
-    @property
-    def sql(self) -> str:
-        return f"(SELECT {self.name}.distance FROM {self.name} WHERE {self.name}.{self.column} = {self.key})"
-
-
-@dataclass(frozen=True, slots=True)
-class Pairs:
-    """The k nearest of every reference in a column: a table (did, ref)."""
-
-    name: str
-    did: Value
-    ref: Value
-
-    def attached(self, watch: Watch) -> str | None:
-        """The condition as a join with the table, where the source of `did` may be joined to it."""
-        source = source_of(self.did)
-        if source is None or source.joined or not watch.may_change(source) or source_of(self.ref) is source:
-            return None
-        source.joined = f"JOIN {self.name} ON {self.name}.did = {self.did.sql}"
-        source.keys.append(f"{self.name}.ref AS p0")
-        return f"({source.alias}.p0 = {self.ref.sql})"
-
-
 class Similarity:
     """All that one query asks of the vectors."""
 
     def __init__(self, context: Context) -> None:
         self.context = context
-        self.scope = Scope()
         self.lookups: list[Lookup] = []
+        self.straight = Straight(context, self.run)
         self._by_key: dict[tuple[object, ...], Lookup] = {}
         self._by_node: dict[int, Lookup] = {}
         self._numbers = 0
-        self.vectors = Straight(self)
 
     def name(self, stem: str) -> str:
         self._numbers += 1
@@ -180,17 +121,22 @@ class Similarity:
         did, ref = call.text(0), call.text(1)
         if not isinstance(ref.literal, str):
             return self.distance_of_columns(call, did, ref)
-        lookup = self.lookup(did, self.target(call, 2, ref.literal))
+        lookup = self.lookup(call, did, self.target(call, 2, ref.literal))
         self._by_node[id(call.node)] = lookup
-        return Value(lookup.sql, DISTANCE, lookup=lookup)
+        return Value(lookup.sql, DISTANCE, bounded=lookup.bounded)
 
-    def lookup(self, did: Value, target: Target) -> Lookup:
-        source = source_of(did)
-        by_row = source is not None and source.row is not None and not self.scope.grouping
-        key = (id(self.scope), did.sql, target.ref, target.model.name, target.weights.tobytes())
+    def distance_at(self, node: Any) -> Lookup | None:
+        """The look-up of the distance that an expression is."""
+        return self._by_node.get(id(node))
+
+    def squared(self, call: Call, left: Value, right: Value) -> None:
+        self.straight.seen(call, left, right)
+
+    def lookup(self, call: Call, did: Value, target: Target) -> Lookup:
+        key = (id(call.scope), did.sql, target.ref, target.model.name, target.weights.tobytes())
         found = self._by_key.get(key)
         if found is None:
-            found = self._by_key[key] = Lookup(self.name("near"), target, did, by_row)
+            found = self._by_key[key] = Lookup(self.name("near"), target, did, by_row(did, call.scope))
             self.lookups.append(found)
         return found
 
@@ -245,13 +191,9 @@ class Similarity:
             target.vector, k, target.weights, exclude=target.row, exact=self.context.exact
         )
         self.remark(target.model, target.space, "the nearest before other conditions", matches.plan)
-        lookup = Lookup(self.name("similar"), target, did, self.lookup_by_row(did))
+        lookup = Lookup(self.name("similar"), target, did, by_row(did, call.scope))
         self.context.tables[lookup.name] = self.match_table(lookup, matches)
         return truth(f"({lookup.key} IN (SELECT {lookup.column} FROM {lookup.name}))")
-
-    def lookup_by_row(self, did: Value) -> bool:
-        source = source_of(did)
-        return source is not None and source.row is not None and not self.scope.grouping
 
     def similar_to_column(self, call: Call, did: Value, ref: Value, k: int) -> Value:
         """For each reference its k nearest: one search for all of them."""
@@ -268,7 +210,9 @@ class Similarity:
         self.context.tables[name] = self.pair_table(model, weights, known, k)
         pairs = Pairs(name, did, ref)
         condition = f"(({did.sql}, {ref.sql}) IN (SELECT did, ref FROM {name}))"
-        return Value(f"CAST({condition} AS INTEGER)", described("int"), condition=condition, pairs=pairs)
+        return Value(
+            f"CAST({condition} AS INTEGER)", described("int"), condition=condition, joined=pairs.joined
+        )
 
     def placed(
         self, call: Call, refs: Sequence[str], model: Model
@@ -297,111 +241,7 @@ class Similarity:
             self.remark(model, "", f"one search for {len(known)} references", answers[0].plan)
         return pa.table({"did": pa.array(names, pa.string()), "ref": pa.array(refs, pa.string())})
 
-    # --- the plan ---
-
-    def plan(self, parts: Parts) -> None:
-        """With TOP and a distance as first key of ORDER BY, the index answers and the rest is looked up."""
-        node = parts.first_key
-        while isinstance(node, exp.Paren):
-            node = node.this
-        lookup = self._by_node.get(id(node)) if node is not None else None
-        if lookup is None:
-            self.vectors.plan(parts, node)
-        if lookup is None or parts.distinct or parts.grouped:
-            return
-        parts.order.append(f"{lookup.did.sql} ASC NULLS LAST")
-        if parts.top and not parts.scope.correlated and lookup.table is None:
-            self.nearest(parts, lookup, parts.top + parts.offset)
-
-    def nearest(self, parts: Parts, lookup: Lookup, k: int) -> None:
-        body = parts.body()
-        source, target = source_of(lookup.did), lookup.target
-        if source is None or source not in parts.scope.sources or lookup.name in body or k >= MAX_NEIGHBOURS:
-            return
-        among, left_out = self.passing(parts, lookup, source, body), None
-        if among is None:
-            left_out = target.row if parts.where else None
-        vectors = target.model.vectors
-        matches = vectors.search(
-            target.vector, k + 1, target.weights, among=among, exclude=left_out, exact=self.context.exact
-        )
-        plan = matches.plan
-        if len(matches.rows) > k and matches.distance[k] == matches.distance[k - 1]:
-            radius = float(matches.distance[k])
-            ties = vectors.within(target.vector, radius, target.weights, among=among, exclude=left_out)
-            matches = ties if len(ties.rows) > k else matches
-        full = len(matches.rows) > k
-        kept = (
-            int(np.searchsorted(matches.distance, matches.distance[k - 1], side="right"))
-            if full
-            else len(matches.rows)
-        )
-        lookup.table = self.match_table(lookup, matches, kept)
-        if full:
-            self.kept_alone(parts, lookup, source)
-        self.remark(target.model, target.space, str(plan.strategy), plan)
-
-    def kept_alone(self, parts: Parts, lookup: Lookup, source: Source) -> None:
-        """No other rows than those of the lookup: by a join where it may be one, with the distance."""
-        if not lookup.by_row or source.joined or not parts.always_matches(source):
-            parts.where.append(f"({lookup.key} IN (SELECT {lookup.column} FROM {lookup.name}))")
-            return
-        source.joined = f"JOIN {lookup.name} ON {lookup.name}.r = {lookup.key}"
-        parts.spelled[lookup.sql] = f"{lookup.name}.distance"
-        if parts.tree is source:
-            parts.where.clear()  # `passing` has asked it
-
-    def nearest_to(self, parts: Parts, embedding: Value, model: str, exact: NDArray[np.float64]) -> None:
-        """Leaves the rows that can be among the nearest to a point by plain L2; the engine sorts them."""
-        chosen, body, k = self.context.release.models[model], parts.body(), (parts.top or 0) + parts.offset
-        source = source_of(embedding)
-        if source is None or source not in parts.scope.sources or k >= MAX_NEIGHBOURS:
-            return
-        weights, point = np.ones(len(chosen.recipe.latents)), exact.astype(np.float32)
-        lookup = Lookup(self.name("near"), Target("", chosen, "", weights, point, None), embedding, True)
-        among = self.passing(parts, lookup, source, body)
-        first = chosen.vectors.search(point, k, weights, among=among, exact=self.context.exact)
-        self.remark(chosen, "every latent, weight 1", f"{first.plan.strategy}, then the radius", first.plan)
-        if len(first.rows) < k:
-            return
-        rounded = float(np.linalg.norm(exact - point))
-        radius = (float(first.distance[k - 1]) + 2 * rounded) * ROUNDING
-        matches = chosen.vectors.within(point, radius, weights, among=among)
-        lookup.table = self.match_table(lookup, matches)
-        self.lookups.append(lookup)
-        parts.where.append(f"({lookup.key} IN (SELECT r FROM {lookup.name}))")
-
-    def passing(self, parts: Parts, lookup: Lookup, source: Source, body: str) -> NDArray[np.int64] | None:
-        """Row numbers of the spectra that meet all other conditions; None for every one; where there are
-        conditions all the same, for every one but the reference."""
-        table = source.table
-        whole = table is not None and table.has_rows and table.model in (None, lookup.target.model.name)
-        if whole and parts.tree is source and not source.joined and self.all_but_itself(parts, lookup):
-            return None
-        each = "" if parts.tree is source and not source.joined else "DISTINCT "
-        found = self.run(f"SELECT {each}{lookup.key} AS k {body}").column(0).drop_null()
-        if lookup.by_row:
-            rows: NDArray[np.int64] = found.to_numpy()
-            return rows
-        release = self.context.release
-        dids = found.to_pylist()
-        numbers = zip(dids, release.rows_of(dids), strict=True)
-        return np.array(
-            [row for did, row in numbers if row is not None and release.did_of(row) == did], np.int64
-        )
-
-    def all_but_itself(self, parts: Parts, lookup: Lookup) -> bool:
-        """Whether WHERE says nothing, or that a spectrum is not the reference."""
-        target, release = lookup.target, self.context.release
-        if not parts.where or target.row is None or release.did_of(target.row) != target.ref:
-            return not parts.where
-        here, it = lookup.did.sql, self.context.bind(target.ref)
-        return all(condition in (f"({here} <> {it})", f"({it} <> {here})") for condition in parts.where)
-
-    def radius(self, lookup: Lookup, watch: Watch, value: object) -> None:
-        """A condition of WHERE says that only rows up to this distance matter."""
-        if watch.join is None and isinstance(value, int | float) and value >= 0 and lookup.table is None:
-            lookup.radius = value if lookup.radius is None else min(lookup.radius, value)
+    # --- the tables ---
 
     def run(self, sql: str) -> pa.Table:
         self.fill(sql)
@@ -463,26 +303,10 @@ class Similarity:
         )
 
 
-def latent_distance(call: Call) -> Value:
-    return call.similarity.distance(call)
-
-
-def similar_to(call: Call) -> Value:
-    return call.similarity.similar(call)
-
-
-def source_of(value: Value) -> Source | None:
-    return value.field.source if value.field is not None else None
-
-
-def mentions(text: str, name: str) -> bool:
-    """Names end with a number: near1 is not part of near10."""
-    place = text.find(name)
-    while place >= 0:
-        if not text[place + len(name) : place + len(name) + 1].isdigit():
-            return True
-        place = text.find(name, place + 1)
-    return False
+def by_row(did: Value, scope: Scope) -> bool:
+    """Whether a look-up finds its rows by their numbers."""
+    source = source_of(did)
+    return source is not None and source.row is not None and not scope.grouping
 
 
 def dids(release: OpenRelease, model: Model) -> pa.Array:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from sqlglot import exp
 
+from service.query.call import Call
+from service.query.context import Context
+from service.query.parts import Parts
 from service.query.value import Value
-
-if TYPE_CHECKING:
-    from service.query.call import Call
-    from service.query.queries import Parts
-    from service.query.similarity import Similarity
 
 COLUMN = "embedding"
 ROUNDING = 1 + 1e-9  # the engine sums in another order than the index
@@ -30,10 +30,10 @@ class Difference:
 
 
 class Straight:
-    """The squared distances of one query, by the node that spells them."""
+    """The squared distances of one query, by the node that spells them; `run` asks the engine."""
 
-    def __init__(self, similarity: Similarity) -> None:
-        self.similarity = similarity
+    def __init__(self, context: Context, run: Callable[[str], pa.Table]) -> None:
+        self.context, self.run = context, run
         self._by_node: dict[int, Difference] = {}
 
     def seen(self, call: Call, left: Value, right: Value) -> None:
@@ -42,24 +42,20 @@ class Straight:
                 self._by_node[id(call.node)] = Difference(embedding, other)
                 return
 
-    def plan(self, parts: Parts, node: Any) -> None:
-        """With TOP and such a distance as first key, only rows that can be among the nearest are sorted.
-
-        The search is approximate, but a certified radius search with its k-th distance follows: nothing
-        nearer can be missing, so that the answer is that of the scan.
-        """
+    def asked(self, parts: Parts, node: Any) -> tuple[Value, str, Any] | None:
+        """The embedding, its model and the point (n_latent,) float64 where there is a TOP, and the first key
+        sorts as the distance between them does."""
         while (inner := same_order(node)) is not None:
             node = inner
         found = self._by_node.get(id(node))
         if found is None or not parts.top or parts.scope.correlated or parts.grouped or parts.distinct:
-            return
+            return None
         point = self.point(parts, found)
-        if point is not None:
-            self.similarity.nearest_to(parts, found.embedding, str(model_of(found.embedding)), point)
+        return None if point is None else (found.embedding, str(model_of(found.embedding)), point)
 
     def point(self, parts: Parts, found: Difference) -> Any:
         """The constant vector (n_latent,) float64; None where it is none, or not of such numbers."""
-        model = self.similarity.context.release.models[str(model_of(found.embedding))]
+        model = self.context.release.models[str(model_of(found.embedding))]
         values = self.constant(parts, found.other)
         if values is None or len(values) != len(model.recipe.latents) or None in values:
             return None
@@ -69,13 +65,13 @@ class Straight:
     def constant(self, parts: Parts, value: Value) -> list[float] | None:
         """A scalar sub-query, or the column of an upload or a query with one row that is joined to all."""
         if value.fixed:
-            found = self.similarity.run(f"SELECT {value.sql} AS v").column(0).to_pylist()
+            found = self.run(f"SELECT {value.sql} AS v").column(0).to_pylist()
             return found[0] if found else None
         source = value.field.source if value.field is not None else None
         if source is None or source.table is not None or not parts.always_matches(source):
             return None
         sql = f"SELECT {value.sql} AS v FROM {source.sql} AS {source.alias} LIMIT 2"  # noqa: S608 (of ours)
-        found = self.similarity.run(sql).column(0).to_pylist()
+        found = self.run(sql).column(0).to_pylist()
         return found[0] if len(found) == 1 else None
 
 

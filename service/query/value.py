@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from registry_metadata.columns import Column
 
 if TYPE_CHECKING:
-    from service.query.scope import Field
-    from service.query.similarity import Lookup, Pairs
+    from service.query.scope import Field, Source
 
 INTEGERS = ("short", "int", "long")
 RANK = {"short": 0, "int": 1, "long": 2, "float": 3, "double": 4}
@@ -42,9 +42,10 @@ class Shape:
 @dataclass(frozen=True, slots=True)
 class Value:
     """`condition` is the truth value where the number is 1 or 0; `separation` ra, dec, ra, dec of two points,
-    with `radius` where the condition is that they lie so near; `lookup` and `pairs` are of similarity;
-    `difference` the two vectors of which one is subtracted from the other, `squared` those whose difference
-    is multiplied by itself; `fixed` one value for all rows."""
+    with `radius` where the condition is that they lie so near; `difference` the two vectors of which one is
+    subtracted from the other, `squared` those whose difference is multiplied by itself; `fixed` one value for
+    all rows. `bounded` takes note that WHERE lets it be no larger than a constant; `joined` gives the
+    condition as a join, where it can be one, if told whether rows of a source may be repeated or left out."""
 
     sql: str
     column: Column
@@ -54,11 +55,11 @@ class Value:
     condition: str | None = None
     separation: tuple[Value, Value, Value, Value] | None = None
     radius: Value | None = None
-    lookup: Lookup | None = None
-    pairs: Pairs | None = None
     difference: tuple[Value, Value] | None = None
     squared: tuple[Value, Value] | None = None
     fixed: bool = False
+    bounded: Callable[[object], None] | None = None
+    joined: Callable[[Callable[[Source | None], bool]], str | None] | None = None
 
     @property
     def numeric(self) -> bool:

@@ -108,7 +108,7 @@ def dot(call: Call) -> Value:
     unit = product(left.column.unit, right.column.unit)
     found = number(f"vec_dot({doubles(left)}, {doubles(right)})", unit=unit)
     if left.difference is not None and twice(*call.node.expressions):
-        call.similarity.vectors.seen(call, *left.difference)
+        call.likeness.squared(call, *left.difference)
     return found
 
 
@@ -121,7 +121,7 @@ def total(call: Call) -> Value:
     """The sum of the elements; that of (a - b) * (a - b) is a squared distance."""
     squared = vector(call, 0).squared
     if squared is not None:
-        call.similarity.vectors.seen(call, *squared)
+        call.likeness.squared(call, *squared)
     return reduced("vec_total")(call)
 
 

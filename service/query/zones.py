@@ -22,8 +22,8 @@ Floats = NDArray[np.float64]
 
 if TYPE_CHECKING:
     from service.query.context import Context
-    from service.query.joins import Watch
     from service.query.scope import Source
+    from service.query.tree import Watch
 
 LEAST_HEIGHT = 1 / 60  # degrees of a zone
 RADII = 4.0  # of them in a zone: most points then come near one cell only

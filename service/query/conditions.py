@@ -1,0 +1,169 @@
+"""Conditions of a checked tree → the engine's; what plans can do with those that must hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from sqlglot import exp
+
+from service.query import geometry
+from service.query.expression import Expressions
+from service.query.parse import fault
+from service.query.tree import Join, Near, Tree, Watch
+from service.query.value import Value
+from service.query.zones import attach
+
+COMPARISONS = {exp.EQ: "=", exp.NEQ: "<>", exp.LT: "<", exp.LTE: "<=", exp.GT: ">", exp.GTE: ">="}
+MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "<>": "<>"}
+
+
+class Conditions:
+    """Reads the conditions of one SELECT, of whose expressions `values` reads the values."""
+
+    def __init__(self, values: Expressions) -> None:
+        self.values, self.context, self.scope = values, values.context, values.scope
+        self.value, self.query = values.value, values.query
+        self.watch: Watch | None = None  # that of the condition which is read
+
+    def conjuncts(self, node: exp.Expr, tree: Tree, join: Join | None) -> tuple[list[str], Near | None]:
+        """The conditions that must all hold, each by itself: plans look at them one by one. Where there is
+        only one, also the two points that it says to be near each other."""
+        self.scope.inside = "WHERE" if join is None else "ON"
+        found: list[str] = []
+        near = None
+        for part in flattened(node):
+            watch = self.watch = Watch(part, tree, join, found)
+            found.append(self.read(part))
+            near = watch.near
+        self.scope.inside, self.watch = "", None
+        return found, near if len(found) == 1 else None
+
+    def read(self, node: exp.Expr) -> str:
+        """A search condition as the engine's; values do not stand for conditions (ADQL 2.1, 2.2.3)."""
+        reader = CONDITIONS.get(type(node))
+        if reader is None:
+            hint = " (functions are compared: 1=CONTAINS(…))" if isinstance(node, exp.Anonymous) else ""
+            raise fault(node, f"a condition is expected here, with a comparison{hint}")
+        return reader(self, node)
+
+    def both(self, node: Any) -> str:
+        return f"({self.read(node.this)} AND {self.read(node.expression)})"
+
+    def either(self, node: Any) -> str:
+        return f"({self.read(node.this)} OR {self.read(node.expression)})"
+
+    def negation(self, node: Any) -> str:
+        return f"(NOT {self.read(node.this)})"
+
+    def group(self, node: Any) -> str:
+        return f"({self.read(node.this)})"
+
+    def comparison(self, node: Any) -> str:
+        """CONTAINS(…) = 1 becomes the engine's own condition; DISTANCE(…) < r is pruned by declination."""
+        left, right, operator = self.value(node.this), self.value(node.expression), COMPARISONS[type(node)]
+        self.comparable(node, left, right)
+        if any(part is not None for part in (right.condition, right.separation, right.bounded)):
+            left, right, operator = right, left, MIRRORED[operator]
+        watch = self.watch if self.watch is not None and self.watch.node is node else None
+        if left.condition is not None and right.literal in (0, 1) and operator in ("=", "<>"):
+            wanted = (right.literal == 1) == (operator == "=")
+            return self.planned(left, watch) if wanted else f"(NOT {left.condition})"
+        if (
+            left.separation is not None
+            and left.condition is None
+            and operator in ("<", "<=")
+            and right.numeric
+        ):
+            if watch is not None:
+                attach(self.context, watch, left.separation, right)
+            return geometry.near(self.context.bind, left.separation, right, operator)
+        if left.bounded is not None and watch is not None and watch.join is None and operator in ("<", "<="):
+            left.bounded(right.literal)
+        return f"({left.sql} {operator} {right.sql})"
+
+    def planned(self, value: Value, watch: Watch | None) -> str:
+        """A condition that must hold, as a join where that is quicker."""
+        condition = value.condition or ""
+        if watch is None:
+            return condition
+        if value.joined is not None:
+            return value.joined(watch.may_change) or condition
+        if value.separation is not None and value.radius is not None:
+            attach(self.context, watch, value.separation, value.radius)
+        return condition
+
+    def comparable(self, node: exp.Expr, left: Value, right: Value) -> None:
+        if left.null or right.null:
+            return
+        if left.array or right.array:
+            raise fault(node, f"{left.kind} and {right.kind} cannot be compared")
+        if left.text != right.text:
+            raise fault(node, f"{left.kind} and {right.kind} cannot be compared; CAST one of them")
+
+    def between(self, node: Any) -> str:
+        value, low, high = (self.value(node.args[key]) for key in ("this", "low", "high"))
+        self.comparable(node, value, low)
+        self.comparable(node, value, high)
+        return f"({value.sql} BETWEEN {low.sql} AND {high.sql})"
+
+    def membership(self, node: Any) -> str:
+        value, query = self.value(node.this), node.args.get("query")
+        if query is not None:
+            found = self.query(query.this if isinstance(query, exp.Subquery) else query, self.scope)
+            if len(found.columns) != 1:
+                raise fault(node, f"a sub-query after IN has one column, not {len(found.columns)}")
+            self.comparable(node, value, Value("", found.columns[0]))
+            return f"({value.sql} IN ({found.sql}))"
+        members = [self.value(member) for member in node.expressions]
+        if not members:
+            raise fault(node, "IN needs at least one value")
+        for member in members:
+            self.comparable(node, value, member)
+        return f"({value.sql} IN ({', '.join(member.sql for member in members)}))"
+
+    def like(self, node: Any) -> str:
+        value, pattern = self.value(node.this), self.value(node.expression)
+        operator = "LIKE" if isinstance(node, exp.Like) else "ILIKE"
+        for part in (value, pattern):
+            if not part.text:
+                raise fault(node, f"{operator} compares texts, not {part.kind}")
+        found = f"({value.sql} {operator} {pattern.sql})"
+        return f"(NOT {found})" if node.args.get("negate") else found
+
+    def is_null(self, node: Any) -> str:
+        if not isinstance(node.expression, exp.Null):
+            raise fault(node, "expected IS NULL or IS NOT NULL")
+        return f"({self.value(node.this).sql} IS NULL)"
+
+    def exists(self, node: Any) -> str:
+        query = node.this.this if isinstance(node.this, exp.Subquery) else node.this
+        return f"EXISTS ({self.query(query, self.scope).sql})"
+
+
+CONDITIONS: Mapping[type[exp.Expr], Callable[[Conditions, Any], str]] = {
+    exp.And: Conditions.both,
+    exp.Or: Conditions.either,
+    exp.Not: Conditions.negation,
+    exp.Paren: Conditions.group,
+    exp.Between: Conditions.between,
+    exp.In: Conditions.membership,
+    exp.Like: Conditions.like,
+    exp.ILike: Conditions.like,
+    exp.Is: Conditions.is_null,
+    exp.Exists: Conditions.exists,
+    **dict.fromkeys(COMPARISONS, Conditions.comparison),
+}
+
+
+def flattened(node: exp.Expr) -> list[exp.Expr]:
+    """The parts of a chain of ANDs."""
+    pending, found = [node], []
+    while pending:
+        part = pending.pop()
+        inner = part.this if isinstance(part, exp.Paren) else part
+        if isinstance(inner, exp.And):
+            pending += [inner.expression, inner.this]
+        else:
+            found.append(inner)
+    return found

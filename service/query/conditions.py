@@ -63,7 +63,7 @@ class Conditions:
         """CONTAINS(…) = 1 becomes the engine's own condition; DISTANCE(…) < r is pruned by declination."""
         left, right, operator = self.value(node.this), self.value(node.expression), COMPARISONS[type(node)]
         self.comparable(node, left, right)
-        if any(part is not None for part in (right.condition, right.separation, right.bounded)):
+        if right.condition is not None or right.separation is not None or right.bounded is not None:
             left, right, operator = right, left, MIRRORED[operator]
         watch = self.watch if self.watch is not None and self.watch.node is node else None
         if left.condition is not None and right.literal in (0, 1) and operator in ("=", "<>"):

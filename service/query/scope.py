@@ -112,7 +112,9 @@ class Scope:
             self._by_name = {}
             for each in self.visible:
                 self._by_name.setdefault(each.name.lower(), []).append(each)
-        return matching(self._by_name.get(identifier.name.lower(), ()), identifier)
+        name = identifier.name
+        found = self._by_name.get(name.lower(), [])
+        return [f for f in found if f.name == name] if identifier.args.get("quoted") else found
 
     def unknown(self, node: exp.Column) -> Exception:
         qualifier = qualifiers(node)
@@ -139,6 +141,8 @@ class Scope:
 
 
 def qualifiers(node: exp.Column) -> tuple[str, ...]:
+    if node.args.get("table") is None:
+        return ()
     return tuple(str(part.name) for key in ("db", "table") if (part := node.args.get(key)) is not None)
 
 

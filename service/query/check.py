@@ -9,6 +9,7 @@ from sqlglot import exp
 
 from registry_metadata.reserved import RESERVED
 from service.query.functions import FUNCTIONS
+from service.query.growth import check_growth
 from service.query.parse import fault
 from service.query.words import suggestion
 
@@ -68,6 +69,7 @@ WORDS: Mapping[type, str] = {
 
 def check(tree: exp.Query) -> None:
     """UsageFault at the first node that ADQL 2.1 does not have."""
+    joints = 0
     for node in tree.walk():
         allowed = ALLOWED.get(type(node))
         if allowed is None:
@@ -83,6 +85,8 @@ def check(tree: exp.Query) -> None:
                 check_call(node)
             case exp.Bracket() if len(node.expressions) != 1:
                 raise fault(node, "an array has one index: [1] or [1:10]")
+            case exp.DPipe():
+                joints += 1
             case exp.Slice() if not isinstance(node.parent, exp.Bracket):
                 raise fault(node, ": stands only in the brackets after an array")
             case exp.Select():
@@ -95,6 +99,7 @@ def check(tree: exp.Query) -> None:
                 _check_count(node)
             case exp.Subquery() if isinstance(node.parent, exp.From | exp.Join):
                 check_derived(node)
+    check_growth(tree, joints)
 
 
 def check_name(node: exp.Identifier) -> None:

@@ -1,0 +1,58 @@
+"""A short query can not make a text that takes all memory; what people join is joined."""
+
+from __future__ import annotations
+
+import pytest
+
+from service.errors import UsageFault
+from service.query.check import check
+from service.query.parse import parse_adql
+
+TWICE = "SELECT s || s AS s FROM"
+
+
+def chain(length: int) -> str:
+    """Each query of WITH joins the text of the one before to itself."""
+    more = "".join(f", a{i} AS ({TWICE} a{i - 1})" for i in range(1, length))
+    return f"WITH a0 AS (SELECT 'x' AS s FROM doppel.models){more} SELECT s FROM a{length - 1}"
+
+
+def nest(depth: int) -> str:
+    inner = "(SELECT 'x' AS s FROM doppel.models) AS t"
+    for place in range(depth):
+        inner = f"({TWICE} {inner}) AS t{place}"
+    return f"SELECT s FROM {inner}"
+
+
+MANY = " || ".join(["s"] * 150)
+FIRST = "SELECT 'x' AS s FROM doppel.spectra"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        chain(16),
+        nest(15),
+        f"WITH z AS ({FIRST}), a AS (SELECT {MANY} AS s FROM z) SELECT {MANY} AS t FROM a",
+        f"{chain(9)} UNION SELECT (SELECT {MANY} AS s FROM a8) AS s FROM doppel.models",
+    ],
+    ids=["WITH", "derived tables", "many twice", "a scalar query"],
+)
+def test_texts_that_would_grow_without_bound_are_refused(query: str) -> None:
+    with pytest.raises(UsageFault, match=r"\|\| could join more than 10000 texts"):
+        check(parse_adql(query))
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        chain(12),
+        nest(12),
+        f"SELECT {MANY} AS s FROM a",
+        " UNION ".join([f"SELECT {MANY} AS s FROM a"] * 5),
+        f"SELECT a.s || b.s AS s FROM (SELECT {MANY} AS s FROM a) AS a, a AS b",
+    ],
+    ids=["WITH", "derived tables", "many", "unions", "a join"],
+)
+def test_what_people_join_is_joined(query: str) -> None:
+    check(parse_adql(query))

@@ -43,7 +43,9 @@ def written(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """The file, new or there already, open for writing, and whole when it is closed; EngineError else."""
     try:
         with duckdb.connect(str(path), config={"memory_limit": MEMORY}) as database:
+            database.begin()  # else every statement would wait for the disk
             yield database
+            database.commit()
             database.execute("CHECKPOINT")
     except duckdb.Error as error:
         raise EngineError(f"the catalogue cannot be written: {error}") from error

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from matplotlib.image import imread
 
 from index.release import OpenRelease
 from service.cli import main
@@ -79,9 +80,15 @@ def test_the_picture_is_written(
     capsys: pytest.CaptureFixture[str], live: str, star: str, tmp_path: Path, suffix: str
 ) -> None:
     picture = tmp_path / f"similar.{suffix}"
-    told(capsys, star, "--url", live, "-k", "3", "--plot", str(picture))
-    start = {"png": b"\x89PNG", "svg": b"<?xml"}[suffix]
-    assert picture.read_bytes().startswith(start)
+    asked = (star, "--url", live, "-k", "3")
+    told(capsys, *asked, "--plot", str(picture))
+    if suffix == "png":
+        assert imread(picture).shape[:2] == (414, 855)  # as high as four spectra need
+        return
+    svg = picture.read_text(encoding="utf-8")
+    near = json.loads(told(capsys, *asked, "--json"))["neighbours"]
+    assert all(one["object"] in svg for one in near)
+    assert svg.count("stroke: #000000") + svg.count("stroke: #0b5a8f") > 0
 
 
 def test_a_name_with_several_spectra_lists_them(

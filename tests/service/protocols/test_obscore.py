@@ -101,7 +101,8 @@ def test_o05_identifiers_are_unique_ivoids_that_builds_do_not_change(rows: dict[
 def test_o06_the_access_url_is_a_datalink_document(client: TestClient) -> None:
     query = "SELECT TOP 3 obs_publisher_did, access_url, access_format, access_estsize FROM ivoa.obscore"
     answer = client.get("/tap/sync", params={"LANG": "ADQL", "QUERY": query, "RESPONSEFORMAT": "json"}).json()
-    for did, url, form, size in answer["rows"] if "rows" in answer else answer["data"]:
+    assert len(answer["rows"]) == 3
+    for did, url, form, size in answer["rows"]:
         assert form == DATALINK == "application/x-votable+xml;content=datalink"
         assert url.startswith("http://archive.example/datalink/links?ID=")
         assert unquote(urlsplit(url).query.removeprefix("ID=")) == did

@@ -138,10 +138,16 @@ def test_abort_interrupts_the_statement(tap: TestClient) -> None:
     assert finished(tap, after).findtext(f"{U}phase") == "COMPLETED"
 
 
-@pytest.mark.parametrize("child", ["phase", "executionduration", "destruction", "quote", "owner"])
-def test_u07_simple_children_are_plain_text(tap: TestClient, child: str) -> None:
-    answer = tap.get(f"{create(tap)}/{child}")
+CHILDREN = {"phase": "phase", "executionduration": "executionDuration", "destruction": "destruction"}
+
+
+@pytest.mark.parametrize("child", [*CHILDREN, "quote", "owner"])
+def test_u07_simple_children_are_plain_text_and_say_what_the_job_says(tap: TestClient, child: str) -> None:
+    path = create(tap)
+    answer = tap.get(f"{path}/{child}")
     assert answer.headers["content-type"].startswith("text/plain")
+    told = job(tap, path).findtext(f"{U}{CHILDREN[child]}") if child in CHILDREN else ""
+    assert answer.text == told
 
 
 def test_u01_every_child_of_a_job_is_there(tap: TestClient) -> None:

@@ -50,7 +50,9 @@ def test_a49_a_mean_spectrum_has_every_pixel_that_any_spectrum_has(archive: Open
 def test_a49_mean_spectra_of_classes_at_once(archive: OpenRelease) -> None:
     _, arrays, _ = flux(archive)
     query = "SELECT s.spectral_class AS c, AVG(f.flux) AS m FROM doppel.flux_optical AS f JOIN doppel.spectra AS s ON s.ssa_pubdid = f.ssa_pubdid GROUP BY s.spectral_class ORDER BY c"
-    for kind, mean in ask(archive, query).rows:
+    found = ask(archive, query).rows
+    assert [kind for kind, _ in found] == ["G2 V", "K0 III"]
+    for kind, mean in found:
         wanted = np.nanmean(arrays[chosen(archive, f"spectral_class = '{kind}'")], 0)
         np.testing.assert_allclose(mean, wanted, rtol=1e-12)
 

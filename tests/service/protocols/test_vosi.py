@@ -123,9 +123,8 @@ def test_r08_the_declared_limits_are_those_that_anybody_meets(tap: TestClient, r
 
 def test_v07_names_are_written_as_queries_take_them(tap: TestClient) -> None:
     tables = list(get(tap, "/tap/tables").iter("table"))
-    assert {"doppel.spectra", "ivoa.obscore", "tap_schema.columns"} <= {
-        one.findtext("name") for one in tables
-    }
+    known = {table.findtext("name") for table in tables}
+    assert {"doppel.spectra", "ivoa.obscore", "tap_schema.columns"} <= known
     for table in tables:
         name = table.findtext("name") or ""
         assert "." in name

@@ -31,6 +31,7 @@ from service.protocols.where import MODEL, SPECTRA, column
 from service.query.build import call, literal
 from service.query.run import Question, answer
 from service.web.entries import COLUMNS, Entry, entry
+from service.web.predicted import Predicted, predicted
 from service.web.search import Around, Named
 
 MAX_HITS = 100
@@ -95,6 +96,10 @@ class Archive:
         """Its pixels; RefusedSpectrum or OSError where the file can no longer be read."""
         row = None if did.startswith(UPLOAD) else self.release.row_of(did)
         return self.uploaded(did).spectrum if row is None else self.release.spectrum(row)
+
+    def predicted(self, did: str) -> list[Predicted]:
+        """What the models say of a spectrum that was sent, one by one."""
+        return predicted(self.release, self.uploaded(did)) if did.startswith(UPLOAD) else []
 
     def likes(self, chosen: Entry, space: str, k: int) -> Likes:
         """The k nearest to a spectrum; a space without a model is that of the first with the spectrum."""

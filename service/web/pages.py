@@ -223,6 +223,7 @@ def neighbours_page(archive: Archive, site: Site, ask: Ask) -> str:
         "curves": plot.as_json() if plot.curves else None,
         "undrawn": plot.undrawn,
         "caption": likes.caption,
+        "predicted": archive.predicted(chosen.did),
         "seen": Seen.of(likes.model, chosen.did, site.path),
         "elsewhere": ways(question, site.base) if likes.nearest else [],
         "offer": offer.as_json() if likes.nearest else None,

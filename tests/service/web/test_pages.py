@@ -253,3 +253,34 @@ def test_a_file_that_is_no_spectrum_is_refused_with_a_reason(client: TestClient,
     assert answer.status_code == 400
     assert 'class="problem"' in answer.text
     assert client.post("/", data={"k": "5"}).status_code == 400
+
+
+def test_the_page_of_an_upload_shows_what_encode_says(
+    client: TestClient, release: OpenRelease, star: str
+) -> None:
+    """Every label with its unit and both intervals, rounded; and what no model could embed."""
+    row = release.row_of(star)
+    assert row is not None
+    content = release.original(row).read_bytes()
+    told = client.post("/encode", content=content).json()
+    html = client.get("/", params={"id": told["upload"]}).text
+    html = html.partition("predicted by halpha")[0]
+    shown = re.findall(r'<tr><th scope="row">(.*?)</th>' + 3 * r'<td class="number">(.*?)</td>', html)
+    labels = {
+        name: one for name, one in told["models"]["optical"]["labels"].items() if one["value"] is not None
+    }
+    assert {"teff", "logg", "feh"} <= labels.keys()
+    (teff,) = [words for words in shown if words[0] == "Effective temperature"]
+    assert teff[1].endswith(" K")
+    ends = [float(end) for words in teff[2:] for end in words.removesuffix(" K").split(" to ")]
+    wanted = [labels["teff"][key] for key in ("lo68", "hi68", "lo90", "hi90")]
+    assert ends == pytest.approx(wanted, rel=1e-2)
+    (feh,) = [words for words in shown if words[0] == "[Fe/H]"]
+    assert re.fullmatch(r"[+-]\d\.\d+ dex", feh[1])
+    assert "of the spectra that it was trained on are less unusual" in html
+
+
+def test_the_page_of_an_archive_spectrum_has_no_predictions_of_an_upload(
+    client: TestClient, star: str
+) -> None:
+    assert "What the models say of it" not in client.get("/", params={"id": star}).text

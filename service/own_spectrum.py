@@ -29,6 +29,7 @@ LARGEST_LOG = 30.0  # of a wavelength in any unit
 LARGEST = 10.0**LARGEST_LOG  # of what a spectrum is made of, in any unit; errors may be inverse squares
 # Medians of wavelengths that mean one unit only, for files that state none.
 PLAUSIBLE = (("m", 1e-7, 1e-4), ("um", 0.1, 60.0), ("nm", 150.0, 2_000.0), ("Angstrom", 3_000.0, 60_000.0))
+KNOWN_NAMES = frozenset((*WAVE_NAMES, *FLUX_NAMES, *ERROR_NAMES))
 INVERSE = ("ivar", "invvar", "inversevariance", "inverse_variance")
 
 
@@ -80,9 +81,9 @@ def read_own(content: bytes, told: Told) -> Own:
     start = content[:4096]
     if b"<VOTABLE" in start or b":VOTABLE" in start:
         return _from_table(_votable(content), told)
-    if b"\x00" in start:
+    if b"\x00" in start or start.lstrip().startswith(b"<"):
         raise RefusedSpectrum("neither FITS, VOTable, ECSV, CSV nor columns of text")
-    return _from_table(_text_table(content.decode("utf-8", errors="replace")), told)
+    return _from_table(_text_table(content.decode("utf-8-sig", errors="replace")), told)
 
 
 def bounded(own: Own) -> Own:
@@ -147,9 +148,22 @@ def _text_table(text: str) -> Table:
         rows = [line for line in lines if not line.lstrip().startswith("#")]
         separator = next((mark for mark in (",", ";", "\t") if mark in rows[0]), r"\s")
         kind = "ascii.no_header" if _are_numbers(rows[0]) else "ascii.basic"
-        return Table.read(rows, format=kind, guess=False, delimiter=separator, fill_values=[("", "nan")])
+        table = Table.read(rows, format=kind, guess=False, delimiter=separator, fill_values=[("", "nan")])
     except (ValueError, IndexError, KeyError, TypeError) as error:
         raise RefusedSpectrum(f"the text is no table of columns: {_first_line(error)}") from error
+    for name in table.colnames:
+        _take_unit(table, name)
+    return table
+
+
+def _take_unit(table: Table, name: str) -> None:
+    """`Wavelength [nm]` and `Lambda(A)` are names with units, where the name alone is one that is known."""
+    from astropy.units import Unit
+
+    found = re.fullmatch(r"(\w+)\s*[\[(]([^\])]+)[\])]", name)
+    if found and found[1].lower() in KNOWN_NAMES and found[1] not in table.colnames:
+        table.rename_column(name, found[1])
+        table[found[1]].unit = Unit(found[2], parse_strict="silent")
 
 
 def _are_numbers(line: str) -> bool:
@@ -217,8 +231,11 @@ def _column(table: Table, told: str, known: tuple[str, ...], parameter: str) -> 
 
 def _numbers(table: Table, name: str, largest: float = LARGEST) -> np.ndarray[Any, np.dtype[np.float64]]:
     """The column; NaN where there is no value, or none that a wavelength or a flux can have."""
+    values = table[name]
+    if values.dtype.kind == "U":  # as Fortran writes them: 1.5D-03
+        values = np.char.replace(np.char.upper(np.ma.filled(values, "nan")), "D", "E")
     try:
-        column = np.ma.asarray(table[name]).astype(np.float64)
+        column = np.ma.asarray(values).astype(np.float64)
     except (ValueError, TypeError):
         raise RefusedSpectrum(f"the column {name} does not hold numbers") from None
     if column.ndim != 1:

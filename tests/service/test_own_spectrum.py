@@ -177,3 +177,30 @@ def test_a_process_that_is_stopped_leaves_no_file(tmp_path, monkeypatch):
         slow.read(gzip.compress(b"SIMPLE  =                    T" + b" " * 600_000_000, 1), Told())
     slow.close()
     assert not list(tmp_path.iterdir())
+
+
+def columns(names="wave,flux", scale=1.0):
+    rows = (f"{wave * scale:.9e},{flux:.9e}" for wave, flux in zip(WAVE, FLUX, strict=True))
+    return "\n".join([names, *rows, ""]).encode()
+
+
+@pytest.mark.parametrize(
+    ("content", "assumed"),
+    [
+        (b"\xef\xbb\xbf" + columns(), True),
+        (columns().replace(b"e+", b"D+").replace(b"e-", b"D-"), True),
+        (columns(names="Wavelength [nm],Flux", scale=0.1), False),
+        (columns(names="Lambda(A),Flux(erg/s/cm2/A)"), False),
+    ],
+    ids=["a mark before it, as of Excel", "exponents as of Fortran", "a unit in brackets", "in parentheses"],
+)
+def test_text_as_other_programs_write_it(content, assumed):
+    own = read_own(content, Told())
+    np.testing.assert_allclose(own.spectrum.wave, WAVE, rtol=1e-6)
+    np.testing.assert_allclose(own.spectrum.flux, FLUX, rtol=1e-6)
+    assert any("by their size" in words for words in own.assumed) == assumed
+
+
+def test_a_page_of_the_web_is_no_spectrum():
+    with pytest.raises(RefusedSpectrum, match="neither FITS"):
+        read_own(b"<html><body>please log in</body></html>", Told())

@@ -24,7 +24,8 @@ def test_bound_values_and_uploads(synthetic_release: OpenRelease) -> None:
         "WHERE s.row_number > ?"
     )
     with synthetic_release.engine.run(sql, [3], {"mine": upload}) as reader:
-        assert reader.read_all().num_rows == 1
+        (row,) = reader.read_all().to_pylist()
+    assert row == {"spectrum_id": synthetic_release.facts_of(4).spectrum_id}
 
 
 @pytest.mark.parametrize("n_rows", [0, 1, FEW_VALUES, FEW_VALUES + 1])

@@ -69,7 +69,7 @@ WORDS: Mapping[type, str] = {
 
 def check(tree: exp.Query) -> None:
     """UsageFault at the first node that ADQL 2.1 does not have."""
-    joints = 0
+    joints = tables = 0
     for node in tree.walk():
         allowed = ALLOWED.get(type(node))
         if allowed is None:
@@ -87,6 +87,8 @@ def check(tree: exp.Query) -> None:
                 raise fault(node, "an array has one index: [1] or [1:10]")
             case exp.DPipe():
                 joints += 1
+            case exp.Table():
+                tables += 1
             case exp.Slice() if not isinstance(node.parent, exp.Bracket):
                 raise fault(node, ": stands only in the brackets after an array")
             case exp.Select():
@@ -99,7 +101,7 @@ def check(tree: exp.Query) -> None:
                 _check_count(node)
             case exp.Subquery() if isinstance(node.parent, exp.From | exp.Join):
                 check_derived(node)
-    check_growth(tree, joints)
+    check_growth(tree, joints, tables)
 
 
 def check_name(node: exp.Identifier) -> None:

@@ -1,4 +1,4 @@
-"""How long `||` can make a text: each query that joins a text to itself doubles it for the next one."""
+"""How far queries of queries can grow: what each takes twice from the one before doubles, text and joins."""
 
 from __future__ import annotations
 
@@ -10,35 +10,43 @@ from sqlglot import exp
 from service.query.parse import fault
 
 MOST_PARTS = 10_000  # texts joined into one, through all queries that take part
-FEW = 10  # || that can not make so many, wherever they stand: 2 ** 10
+MOST_TABLES = 100  # in one query, with those of the queries that it names
+FEW = 10  # || or tables that can not make so many, wherever they stand: 2 ** 10, 2 ** 5
 
 
-def check_growth(tree: exp.Query, joints: int) -> None:
-    """UsageFault where a text could have more than MOST_PARTS parts. Constants are joined while the engine
-    still plans, outside the memory that it may take: thirty || in thirty queries are 16 GB."""
-    if joints <= FEW:
+def check_growth(tree: exp.Query, joints: int, tables: int) -> None:
+    """UsageFault where a text could have more than MOST_PARTS parts, or a query more than MOST_TABLES tables.
+
+    The engine plans, and joins constants, outside the memory that it may take: thirty || in thirty queries
+    are 16 GB, and so are fourteen queries that each name the one before twice.
+    """
+    if joints <= FEW and tables <= FEW:
         return
-    known: dict[str, int] = {}
+    known: dict[str, tuple[int, int]] = {}
     with_ = tree.args.get("with_")
     for query in [*(with_.expressions if with_ else ()), tree]:
-        parts = _parts(query, known)
+        parts, held = _grown(query, known)
         if parts > MOST_PARTS:
             raise fault(query, f"|| could join more than {MOST_PARTS} texts into one here, query by query")
+        if held > MOST_TABLES:
+            raise fault(query, f"more than {MOST_TABLES} tables take part here, query by query")
         if isinstance(query, exp.CTE):
-            known[query.alias.lower()] = parts
+            known[query.alias.lower()] = parts, held
 
 
 @dataclass(slots=True)
 class _Level:
-    """One SELECT: the place of the one around it, its || and one, and the parts that it is given."""
+    """One SELECT: the place of the one around it, its || and one, the parts that it is given, and tables."""
 
     outer: int = 0
     own: int = 1
     given: int = 1
+    tables: int = 0
 
 
-def _parts(query: exp.Expr, known: Mapping[str, int]) -> int:
-    """Parts of the longest text that its queries make of those of the tables `known`; WITH is left out."""
+def _grown(query: exp.Expr, known: Mapping[str, tuple[int, int]]) -> tuple[int, int]:
+    """Parts of the longest text that its queries make of those of the tables `known`, and how many tables
+    they have; WITH is left out."""
     levels, pending = [_Level()], [(query, 0)]
     while pending:
         node, place = pending.pop()
@@ -51,8 +59,12 @@ def _parts(query: exp.Expr, known: Mapping[str, int]) -> int:
             case exp.DPipe():
                 levels[place].own += 1
             case exp.Table():
-                levels[place].given = max(levels[place].given, known.get(node.name.lower(), 1))
+                parts, tables = known.get(node.name.lower(), (1, 1))
+                levels[place].given = max(levels[place].given, parts)
+                levels[place].tables += tables
         pending += [(child, place) for child in node.iter_expressions()]
     for level in reversed(levels[1:]):  # the inner before the outer
-        levels[level.outer].given = max(levels[level.outer].given, level.own * level.given)
-    return levels[0].given
+        outer = levels[level.outer]
+        outer.given = max(outer.given, level.own * level.given)
+        outer.tables += level.tables
+    return levels[0].given, levels[0].tables

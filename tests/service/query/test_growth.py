@@ -1,4 +1,4 @@
-"""A short query can not make a text that takes all memory; what people join is joined."""
+"""A short query can not make a text or a plan that takes all memory; what people join is joined."""
 
 from __future__ import annotations
 
@@ -56,3 +56,21 @@ def test_texts_that_would_grow_without_bound_are_refused(query: str) -> None:
 )
 def test_what_people_join_is_joined(query: str) -> None:
     check(parse_adql(query))
+
+
+def doubled(length: int, word: str) -> str:
+    """Each query of WITH takes the one before twice."""
+    more = "".join(
+        f", a{i} AS (SELECT x.s FROM a{i - 1} AS x {word} a{i - 1} AS y)"
+        if word == ","
+        else f", a{i} AS (SELECT s FROM a{i - 1} {word} SELECT s FROM a{i - 1})"
+        for i in range(1, length)
+    )
+    return f"WITH a0 AS (SELECT model AS s FROM doppel.models){more} SELECT s FROM a{length - 1}"
+
+
+@pytest.mark.parametrize("word", [",", "UNION ALL"])
+def test_tables_that_would_double_without_end_are_refused(word: str) -> None:
+    check(parse_adql(doubled(7, word)))
+    with pytest.raises(UsageFault, match="more than 100 tables take part"):
+        check(parse_adql(doubled(9, word)))

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import TYPE_CHECKING
 
+import anyio
 from sqlalchemy.exc import OperationalError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -106,6 +107,7 @@ def create_app(config: Config, holder: ReleaseHolder, state: State) -> Starlette
     app.state.parsers = Parsers()
     app.state.references = partial(encode.upload_vectors, state)
     executes = {tap.KIND: partial(tap.execute, app.state), soda.KIND: partial(soda.execute, app.state)}
+    app.state.sync_queries = anyio.CapacityLimiter(config.limits.sync_queries)
     app.state.workers = Workers(state, config.limits, executes)
     app.state.jobs = {kind: Jobs(kind, state, config.limits, app.state.workers) for kind in executes}
     return app

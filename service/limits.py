@@ -16,6 +16,7 @@ class Limits:
     default_rows: int = setting(20_000, "MAXREC where a request names none")
     max_rows: int = setting(20_000_000, "MAXREC at most")
     sync_seconds: int = setting(60, "time of a synchronous query")
+    sync_queries: int = setting(32, "synchronous TAP queries that a process answers at a time; others wait")
     async_seconds: int = setting(3600, "executionduration of a new job")
     max_async_seconds: int = setting(4 * 3600, "executionduration at most")
     retention_seconds: int = setting(7 * 86400, "destruction of a new job, from its creation")

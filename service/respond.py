@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -14,7 +15,10 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from service.errors import ServiceFault
 from service.formats.drain import Drain
+
+log = logging.getLogger(__name__)
 
 AT_ONCE = 256 * 1024  # bytes; an answer up to this size goes out whole, with its Content-Length
 WORTH_PACKING = 500
@@ -77,7 +81,8 @@ def first_pieces(chunks: Iterator[bytes]) -> tuple[bytes, bool]:
 
 
 class Stream(StreamingResponse):
-    """Sends pieces as they are made and closes the stack, come what may."""
+    """Sends pieces as they are made and closes the stack, come what may. A fault in a format that has no word
+    for it leaves the answer without its end, and the connection is cut: nobody takes it for whole."""
 
     def __init__(
         self, chunks: Iterator[bytes], stack: ExitStack, document: Document, headers: Mapping[str, str]
@@ -88,6 +93,8 @@ class Stream(StreamingResponse):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             await super().__call__(scope, receive, send)
+        except ServiceFault as fault:
+            log.warning("an answer of %s was cut: %s", scope["path"], fault)
         finally:
             with anyio.CancelScope(shield=True):
                 await run_in_threadpool(self.stack.close)

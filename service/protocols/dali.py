@@ -29,11 +29,11 @@ class Params:
 
     @classmethod
     def of(cls, pairs: Iterable[tuple[str, str]], files: Mapping[str, UploadFile] | None = None) -> Params:
-        values: dict[str, tuple[str, ...]] = {}
+        values: dict[str, list[str]] = {}
         for name, value in pairs:
             if value.strip():
-                values[name.upper()] = (*values.get(name.upper(), ()), value)
-        return cls(values, files or {})
+                values.setdefault(name.upper(), []).append(value)
+        return cls({name: tuple(given) for name, given in values.items()}, files or {})
 
     def all(self, name: str) -> tuple[str, ...]:
         return self.values.get(name.upper(), ())

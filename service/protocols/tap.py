@@ -91,7 +91,8 @@ async def sync(request: Request) -> Response:
     params = await request_params(request)
     services = request.app.state
     asked = TapQuery.of(params, services.config.limits, services.config.limits.sync_seconds)
-    return await respond(request, partial(run_query, services, asked, partial(inline_part, params)))
+    async with services.sync_queries:  # threads are left for all else
+        return await respond(request, partial(run_query, services, asked, partial(inline_part, params)))
 
 
 def inline_part(params: Params, name: str) -> bytes:

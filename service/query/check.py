@@ -69,7 +69,7 @@ WORDS: Mapping[type, str] = {
 
 def check(tree: exp.Query) -> None:
     """UsageFault at the first node that ADQL 2.1 does not have."""
-    joints = tables = 0
+    joints = tables = longest = 0
     for node in tree.walk():
         allowed = ALLOWED.get(type(node))
         if allowed is None:
@@ -85,6 +85,8 @@ def check(tree: exp.Query) -> None:
                 check_call(node)
             case exp.Bracket() if len(node.expressions) != 1:
                 raise fault(node, "an array has one index: [1] or [1:10]")
+            case exp.Literal():
+                longest = max(longest, len(node.this))
             case exp.DPipe():
                 joints += 1
             case exp.Table():
@@ -101,7 +103,7 @@ def check(tree: exp.Query) -> None:
                 _check_count(node)
             case exp.Subquery() if isinstance(node.parent, exp.From | exp.Join):
                 check_derived(node)
-    check_growth(tree, joints, tables)
+    check_growth(tree, joints, tables, longest)
 
 
 def check_name(node: exp.Identifier) -> None:

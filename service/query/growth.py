@@ -9,18 +9,20 @@ from sqlglot import exp
 
 from service.query.parse import fault
 
-MOST_PARTS = 10_000  # texts joined into one, through all queries that take part
+MOST_PARTS = 500  # texts joined into one, through all queries that take part, for 2,048 rows at once
+MOST_CHARACTERS = 10_000_000  # of constants joined into one
 MOST_TABLES = 100  # in one query, with those of the queries that it names
-FEW = 10  # || or tables that can not make so many, wherever they stand: 2 ** 10, 2 ** 5
+FEW = 8  # || or tables that can not make so many, wherever they stand: 2 ** 8, 2 ** 4
 
 
-def check_growth(tree: exp.Query, joints: int, tables: int) -> None:
-    """UsageFault where a text could have more than MOST_PARTS parts, or a query more than MOST_TABLES tables.
+def check_growth(tree: exp.Query, joints: int, tables: int, longest: int) -> None:
+    """UsageFault where a text could have more than MOST_PARTS parts, or a query more than MOST_TABLES tables;
+    or where parts as long as the `longest` constant were more than MOST_CHARACTERS.
 
     The engine plans, and joins constants, outside the memory that it may take: thirty || in thirty queries
     are 16 GB, and so are fourteen queries that each name the one before twice.
     """
-    if joints <= FEW and tables <= FEW:
+    if joints <= FEW and tables <= FEW and longest << joints <= MOST_CHARACTERS:
         return
     known: dict[str, tuple[int, int]] = {}
     with_ = tree.args.get("with_")
@@ -28,6 +30,8 @@ def check_growth(tree: exp.Query, joints: int, tables: int) -> None:
         parts, held = _grown(query, known)
         if parts > MOST_PARTS:
             raise fault(query, f"|| could join more than {MOST_PARTS} texts into one here, query by query")
+        if parts > 1 and parts * longest > MOST_CHARACTERS:
+            raise fault(query, f"|| could join constants to more than {MOST_CHARACTERS} characters here")
         if held > MOST_TABLES:
             raise fault(query, f"more than {MOST_TABLES} tables take part here, query by query")
         if isinstance(query, exp.CTE):

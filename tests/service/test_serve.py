@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from http.client import HTTPConnection
+from contextlib import closing
+from dataclasses import replace
+from http.client import HTTPConnection, IncompleteRead
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 
@@ -94,3 +99,62 @@ def test_no_answer_waits_for_a_delayed_acknowledgement(
         assert accepted.getpeername() == connection.sock.getsockname()
         assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
         connection.close()
+
+
+SLOW = (
+    f"SELECT COUNT(*) FROM {', '.join(f'doppel.spectra AS {name}' for name in 'abcdef')}"
+    " WHERE a.ra + b.ra + c.ra + d.ra + e.ra + f.ra > 1"
+)
+
+
+def test_slow_queries_leave_the_service_to_others(
+    config: Config, holder: ReleaseHolder, state: State
+) -> None:
+    """One place for synchronous queries: the second waits for the first, all else is answered."""
+    limits = replace(config.limits, sync_queries=1, sync_seconds=3)
+    ended: list[bytes] = []
+
+    def ask(address: tuple[str, int], query: str) -> None:
+        ended.append(answered(address, f"/tap/sync?{urlencode({'LANG': 'ADQL', 'QUERY': query})}"))
+
+    with in_thread(create_app(replace(config, limits=limits), holder, state)) as (_, address):
+        asking = []
+        for running, query in enumerate((SLOW, "SELECT TOP 1 * FROM doppel.models"), 1):
+            asking.append(threading.Thread(target=ask, args=(address, query)))
+            asking[-1].start()
+            while running_requests(address) < running:
+                assert ended == []
+                time.sleep(0.01)
+        assert b"<capability" in answered(address, "/tap/capabilities")
+        assert ended == []
+        for thread in asking:
+            thread.join(PATIENCE)
+    assert b"longer than the limit of 3 s" in ended[0]
+    assert b'value="OK"' in ended[1]
+
+
+def running_requests(address: tuple[str, int]) -> int:
+    """Besides the one that asks."""
+    told = re.search(rb"^doppel_requests_running (\d+)", answered(address, "/metrics"), re.MULTILINE)
+    assert told
+    return int(told[1]) - 1
+
+
+def answered(address: tuple[str, int], path: str) -> bytes:
+    connection = HTTPConnection(*address, timeout=PATIENCE)
+    connection.request("GET", path)
+    with closing(connection):
+        return connection.getresponse().read()
+
+
+def test_a_late_fault_cuts_what_has_no_word_for_it(
+    config: Config, holder: ReleaseHolder, state: State, caplog: pytest.LogCaptureFixture
+) -> None:
+    """CSV can not say that it is not whole; the connection does, and the log in one line."""
+    short = replace(config, limits=replace(config.limits, sync_seconds=1))
+    many = ", ".join(f"doppel.spectra AS {name}" for name in "abcd")
+    asked = {"LANG": "ADQL", "QUERY": f"SELECT a.ssa_pubdid, b.ra FROM {many}", "RESPONSEFORMAT": "csv"}
+    with in_thread(create_app(short, holder, state)) as (_, address), pytest.raises(IncompleteRead):
+        answered(address, f"/tap/sync?{urlencode(asked | {'MAXREC': '20000000'})}")
+    assert "an answer of /tap/sync was cut: the query ran longer than the limit of 1 s" in caplog.text
+    assert "Traceback" not in caplog.text

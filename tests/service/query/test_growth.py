@@ -39,15 +39,22 @@ FIRST = "SELECT 'x' AS s FROM doppel.spectra"
     ids=["WITH", "derived tables", "many twice", "a scalar query"],
 )
 def test_texts_that_would_grow_without_bound_are_refused(query: str) -> None:
-    with pytest.raises(UsageFault, match=r"\|\| could join more than 10000 texts"):
+    with pytest.raises(UsageFault, match=r"\|\| could join more than 500 texts"):
         check(parse_adql(query))
+
+
+def test_constants_that_would_grow_without_bound_are_refused() -> None:
+    long = chain(7).replace("'x'", f"'{'x' * 200_000}'")
+    with pytest.raises(UsageFault, match="constants to more than 10000000 characters"):
+        check(parse_adql(long))
+    check(parse_adql(long.replace("x" * 200_000, "x" * 100_000)))
 
 
 @pytest.mark.parametrize(
     "query",
     [
-        chain(12),
-        nest(12),
+        chain(9),
+        nest(8),
         f"SELECT {MANY} AS s FROM a",
         " UNION ".join([f"SELECT {MANY} AS s FROM a"] * 5),
         f"SELECT a.s || b.s AS s FROM (SELECT {MANY} AS s FROM a) AS a, a AS b",

@@ -26,6 +26,7 @@ from service.query.similarity import Similarity
 from service.query.statement import Cone, Query
 from service.query.value import RANK, TEXTS, Value, text_type, wider
 
+MOST_COLUMNS = 2_000  # of which planning takes a second; it takes minutes of five times as many
 SETS = {exp.Union: "UNION", exp.Except: "EXCEPT", exp.Intersect: "INTERSECT"}
 
 
@@ -167,6 +168,8 @@ class Selects:
 
     def read_items(self, parts: Parts) -> None:
         for number, item in enumerate(parts.node.expressions, 1):
+            if len(parts.items) >= MOST_COLUMNS:
+                raise fault(item, f"more than {MOST_COLUMNS} columns are selected; ask for fewer at once")
             if isinstance(item, exp.Star) or (
                 isinstance(item, exp.Column) and isinstance(item.this, exp.Star)
             ):

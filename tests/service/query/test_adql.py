@@ -446,3 +446,9 @@ def test_a43_a44_signatures_have_arguments_and_one_form_for_each_number_of_them(
     assert [form for form in forms if not SIGNATURE.fullmatch(form)] == []
     arities = {(form.partition("(")[0], form.count(","), "POINT" in form) for form in forms}
     assert len(arities) == len(forms)
+
+
+def test_results_too_wide_to_plan_are_refused(archive: OpenRelease) -> None:
+    for many in (", ".join(["ra"] * 2001), ", ".join(["*"] * 500)):
+        with pytest.raises(UsageFault, match="more than 2000 columns are selected"):
+            ask(archive, f"SELECT {many} FROM doppel.spectra")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from typing import cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -18,8 +19,8 @@ class Connection(HttpToolsProtocol):
     sending = 30.0  # seconds for a head, and for the next piece of a body
     taking = 120.0  # seconds until there is room for more of the answer
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override] # as in uvicorn
-        super().connection_made(transport)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(cast("asyncio.Transport", transport))
         self.in_head, self.head_bytes = True, 0
         self.active = self.loop.time()  # when the client, or we, last did what is waited for
         self.look()
@@ -41,14 +42,13 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
 
     def data_received(self, data: bytes) -> None:
-        if self.in_head:
-            self.head_bytes += len(data)
-            if self.head_bytes > HEAD_BYTES:
-                self.send_400_response(TOO_LONG)
-                return
-        else:
+        if not self.in_head:
             self.active = self.loop.time()
         super().data_received(data)
+        if self.in_head:  # what else came with the end of a head is of the body, or of the next
+            self.head_bytes += len(data)
+            if self.head_bytes > HEAD_BYTES and not self.transport.is_closing():
+                self.send_400_response(TOO_LONG)
 
     def pause_writing(self) -> None:
         self.active = self.loop.time()

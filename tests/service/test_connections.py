@@ -86,3 +86,14 @@ def test_a_head_without_end_is_refused(address: tuple[str, int], line: bytes) ->
         except (ConnectionResetError, BrokenPipeError):
             return
         assert said(connection).startswith(b"HTTP/1.1 400 ")
+
+
+def test_a_body_that_comes_with_the_end_of_its_head_is_not_of_the_head(address: tuple[str, int]) -> None:
+    body = b"LANG=ADQL&QUERY=SELECT+TOP+1+*+FROM+doppel.models&X=" + b"x" * 240_000
+    with socket.create_connection(address, 30) as connection:
+        connection.sendall(POST + b"Connection: close\r\nX-Long: " + b"x" * (HEAD_BYTES - 1000))
+        time.sleep(0.1)  # read before the rest comes
+        connection.sendall(b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+        answer = said(connection)
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert answer.endswith(b"</VOTABLE>\n")

@@ -31,6 +31,15 @@ class Column:
         """By what mostly differs: columns are keys of what is written of them, in every answer."""
         return hash((self.name, self.datatype, self.ucd))
 
+    @property
+    def text(self) -> bool:
+        return self.datatype in ("char", "unicodeChar")
+
+    @property
+    def array(self) -> bool:
+        """Whether a cell holds several values; a text is one."""
+        return self.arraysize is not None and not self.text
+
     def renamed(self, name: str) -> Column:
         return replace(self, name=name)
 

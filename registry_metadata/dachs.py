@@ -98,5 +98,4 @@ def type_of(column: Column) -> str:
     if column.xtype == "timestamp":
         return "timestamp"
     kind = TYPES[column.datatype]
-    is_array = column.arraysize is not None and column.datatype not in ("char", "unicodeChar")
-    return f"{kind}[{(column.arraysize or '').rstrip('*')}]" if is_array else kind
+    return f"{kind}[{(column.arraysize or '').rstrip('*')}]" if column.array else kind

@@ -17,7 +17,6 @@ from service.errors import UsageFault
 from service.formats.stream import (
     COMPLEX,
     NULLS,
-    TEXT,
     fixed_length,
     is_array,
     list_offsets,
@@ -113,7 +112,7 @@ def nulls(array: pa.Array) -> npt.NDArray[np.bool_]:
 def fixed_field(column: Column, array: pa.Array) -> tuple[str, npt.NDArray[np.generic]]:
     """numpy kind and values, NULL as NaN, `?` or the number that VALUES declares for BINARY."""
     count = fixed_length(column) or 0
-    if column.datatype in TEXT:
+    if column.text:
         width = count * (2 if column.datatype == "unicodeChar" else 1)
         return f"S{width}", padded(column, array, width)
     if column.datatype == "bit":
@@ -171,7 +170,7 @@ def variable_field(column: Column, array: pa.Array) -> tuple[npt.NDArray[np.int3
         cells = [(text or "").encode("utf-16-be") for text in array.to_pylist()]
         data = pa.array(cells, pa.large_binary())
         return np.array([len(cell) // 2 for cell in cells], np.int32), data
-    if column.datatype in TEXT:
+    if column.text:
         require_ascii(column, array)
         data = pc.fill_null(array, "").cast(pa.large_binary())
         return pc.binary_length(data).to_numpy(zero_copy_only=False), data

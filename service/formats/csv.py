@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from registry_metadata.columns import Column
-from service.formats.stream import TEXT, Rows, is_array, joined, slices, texts
+from service.formats.stream import Rows, is_array, joined, slices, texts
 
 NEEDS_QUOTES = r'[",\r\n]'
 
@@ -19,7 +19,7 @@ def write_csv(rows: Rows, header: bool = True) -> Iterator[bytes]:
         yield (",".join(quoted_name(column.name) for column in rows.columns) + "\r\n").encode()
     for batch in slices(rows.batches):
         cells = [
-            pc.fill_null(quoted(text) if column.datatype in TEXT or is_array(column) else text, "")
+            pc.fill_null(quoted(text) if column.text or is_array(column) else text, "")
             for column, text in columns_as_text(rows, batch)
         ]
         yield lines(cells, ",", "\r\n", batch.num_rows)
@@ -31,7 +31,7 @@ def write_tsv(rows: Rows, header: bool = True) -> Iterator[bytes]:
         yield ("\t".join(column.name.replace("\t", " ") for column in rows.columns) + "\n").encode()
     for batch in slices(rows.batches):
         cells = [
-            pc.fill_null(flat(text) if column.datatype in TEXT else text, "")
+            pc.fill_null(flat(text) if column.text else text, "")
             for column, text in columns_as_text(rows, batch)
         ]
         yield lines(cells, "\t", "\n", batch.num_rows)

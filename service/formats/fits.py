@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from registry_metadata.columns import Column
 from service.formats.arrow import arrow_schema, record_batch
 from service.formats.binary import encode_batch
-from service.formats.stream import COMPLEX, NULLS, TEXT, Rows, fixed_length, is_array, slices
+from service.formats.stream import COMPLEX, NULLS, Rows, fixed_length, is_array, slices
 
 BLOCK = 2880
 LETTERS = {
@@ -70,12 +70,12 @@ def spooled(rows: Rows, spool: IO[bytes]) -> tuple[int, list[int], list[str]]:
 
 def is_plain(column: Column, array: pa.Array) -> bool:
     """Whether FITS can hold the texts as they are."""
-    return column.datatype not in TEXT or bool(pc.all(pc.string_is_ascii(array), min_count=0).as_py())
+    return not column.text or bool(pc.all(pc.string_is_ascii(array), min_count=0).as_py())
 
 
 def widest(column: Column, array: pa.Array) -> int:
     """Letters of the longest text, numbers of the longest array."""
-    if column.datatype in TEXT:
+    if column.text:
         return pc.max(pc.utf8_length(array)).as_py() or 1
     if is_array(column) and fixed_length(column) is None:
         return pc.max(pc.list_value_length(array)).as_py() or 1
@@ -84,7 +84,7 @@ def widest(column: Column, array: pa.Array) -> int:
 
 def fixed(column: Column, width: int) -> Column:
     """The column with the size that it has in the file."""
-    if column.datatype in TEXT:
+    if column.text:
         return replace(column, datatype="char", arraysize=str(width))
     if column.datatype == "bit":
         return replace(column, datatype="boolean")

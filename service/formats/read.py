@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 
 from registry_metadata.columns import Column
 from service.errors import TooLargeFault, UsageFault
-from service.formats.stream import ARROW, COMPLEX, TEXT, fixed_length, is_array
+from service.formats.stream import ARROW, COMPLEX, fixed_length, is_array
 from service.limits import Limits
 
 if TYPE_CHECKING:
@@ -162,7 +162,7 @@ def array_of(column: Column, values: Any) -> pa.Array:
     """An Arrow array from astropy's masked array: NULL where it is masked or NaN."""
     mask = np.ma.getmaskarray(values)
     data = np.ma.getdata(values)
-    if column.datatype in TEXT:
+    if column.text:
         return text_array(data, mask)
     if is_array(column):
         return list_array(column, data, mask)

@@ -104,13 +104,12 @@ ARROW: dict[str, pa.DataType] = {
     "doubleComplex": pa.float64(),
 }  # and what only uploads have
 NULLS = {"unsignedByte": 255, "short": -(2**15), "int": -(2**31), "long": -(2**63)}  # where a type has none
-TEXT = ("char", "unicodeChar")
 COMPLEX = ("floatComplex", "doubleComplex")
 
 
 def is_array(column: Column) -> bool:
     """Whether a cell holds several numbers; a string is one value, a complex number two."""
-    return column.datatype in COMPLEX or (column.datatype not in TEXT and column.arraysize is not None)
+    return column.datatype in COMPLEX or column.array
 
 
 def fixed_length(column: Column) -> int | None:

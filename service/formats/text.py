@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from registry_metadata.columns import Column
 from service.errors import ServiceFault
 from service.formats.csv import flat, lines
-from service.formats.stream import TEXT, Rows, is_array, joined, slices, texts
+from service.formats.stream import Rows, is_array, joined, slices, texts
 from service.formats.votable import attribute, cells, escape
 
 STYLE = (
@@ -63,7 +63,7 @@ def html_rows(rows: Rows, batch: pa.RecordBatch) -> bytes:
 
 def linked(column: Column, text: pa.Array) -> pa.Array:
     """Addresses as links; their quotes are written so that they stay inside the attribute."""
-    if column.datatype not in TEXT:
+    if not column.text:
         return text
     address = pc.replace_substring(text, '"', "&quot;")
     anchor = pc.binary_join_element_wise('<a href="', address, '">', text, "</a>", "")
@@ -92,7 +92,7 @@ def plain_cells(rows: Rows, batch: pa.RecordBatch) -> list[pa.Array]:
     found = []
     for column, array in zip(rows.columns, batch.columns, strict=True):
         text = pc.fill_null(texts(column, array), "")
-        found.append(flat(text) if column.datatype in TEXT or is_array(column) else text)
+        found.append(flat(text) if column.text or is_array(column) else text)
     return found
 
 

@@ -15,7 +15,7 @@ from registry_metadata.columns import Column
 from service.errors import ServiceFault
 from service.formats.binary import base64_stream, encode_batch
 from service.formats.small import alike, end_to_end, is_small, rows_of_texts
-from service.formats.stream import NULLS, TEXT, Info, Rows, fixed_length, is_array, joined, slices, texts
+from service.formats.stream import NULLS, Info, Rows, fixed_length, is_array, joined, slices, texts
 
 Serialization = Literal["BINARY2", "BINARY", "TABLEDATA"]
 
@@ -306,14 +306,14 @@ def cells(column: Column, array: pa.Array) -> pa.Array:
     """Escaped text of every value; NULL is an empty cell, or one full of nulls where its size is fixed
     (VOTable 1.4, 6)."""
     text = texts(column, array)
-    if column.datatype in TEXT:
+    if column.text:
         text = escaped(text)
     return pc.fill_null(text, null_cell(column)) if text.null_count else text
 
 
 def null_cell(column: Column) -> str:
     count = fixed_length(column)
-    if column.datatype in TEXT or count is None:
+    if column.text or count is None:
         return ""
     if column.datatype in NULLS:
         return " ".join([str(NULLS[column.datatype])] * count) if is_array(column) else ""

@@ -161,8 +161,8 @@ def haversine(first: Sequence[Value], second: Sequence[Value], bind: Bind | None
 
 
 def cosine(angle: Value, bind: Bind | None) -> str:
-    if bind is not None and is_number(angle):
-        return bind(math.cos(float(angle.literal) * 2 * HALF))  # type: ignore[arg-type]
+    if bind is not None and angle.constant is not None:
+        return bind(math.cos(angle.constant * 2 * HALF))
     return f"cos({angle.sql} * {2 * HALF!r})"
 
 
@@ -182,20 +182,21 @@ def distance(call: Call) -> Value:
 def near(bind: Bind, four: Sequence[Value], radius: Value, operator: str = "<=") -> str:
     """The condition that two points lie within a radius; bounds of both coordinates go first, which prune."""
     far, limit = separation(four[:2], four[2:]), radius.sql
-    if is_number(radius) and 0 <= float(radius.literal) <= 90:  # type: ignore[arg-type]
-        chord = 2 * sine(float(radius.literal) / 2)  # type: ignore[arg-type]
+    if radius.constant is not None and 0 <= radius.constant <= 90:
+        chord = 2 * sine(radius.constant / 2)
         far, limit = f"4.0 * {haversine(four[:2], four[2:], bind)}", bind(chord * chord)
     return f"({band(bind, four, radius)} AND {far} {operator} {limit})"
 
 
 def band(bind: Bind, four: Sequence[Value], radius: Value) -> str:
-    one, other = (four[:2], four[2:]) if not is_number(four[1]) else (four[2:], four[:2])
-    if not is_number(other[1]) or not is_number(radius):
+    one, other = (four[:2], four[2:]) if four[1].constant is None else (four[2:], four[:2])
+    ra, dec = (angle.constant for angle in other)
+    if dec is None or radius.constant is None:
         return f"abs({one[1].sql} - {other[1].sql}) <= {radius.sql} + {MARGIN!r}"
-    dec, reach = float(other[1].literal), float(radius.literal) + MARGIN  # type: ignore[arg-type]
+    reach = radius.constant + MARGIN
     found = f"{one[1].sql} BETWEEN {bind(dec - reach)} AND {bind(dec + reach)}"
-    if is_number(other[0]) and abs(dec) + reach < 90:
-        ra, span = float(other[0].literal), math.degrees(math.asin(sine(reach) / sine(90 - dec)))  # type: ignore[arg-type]
+    if ra is not None and abs(dec) + reach < 90:
+        span = math.degrees(math.asin(sine(reach) / sine(90 - dec)))
         found += f" AND {lune(bind, one[0].sql, ra, span + MARGIN)}"
     return found
 
@@ -210,10 +211,6 @@ def lune(bind: Bind, ra: str, middle: float, span: float) -> str:
 
 def sine(angle: float) -> float:
     return math.sin(math.radians(angle))
-
-
-def is_number(value: Value) -> bool:
-    return isinstance(value.literal, int | float)
 
 
 def contains(call: Call) -> Value:

@@ -19,7 +19,7 @@ from service.query.places import WIDEST, Float64, Places
 from service.query.scope import Source, quoted
 from service.query.statement import Cone
 from service.query.tree import Near
-from service.query.value import TEXTS, Value
+from service.query.value import Shape, Value
 
 MOST_ROWS = 500_000  # of a table that is held
 MOST_BYTES = 32 << 20  # of its columns
@@ -45,23 +45,18 @@ def cone_of(source: Source, near: Near, items: Sequence[Value]) -> Cone | None:
     (ra1, dec1, ra2, dec2), radius = near
     point, centre = ((ra1, dec1), (ra2, dec2)) if ra1.field is not None else ((ra2, dec2), (ra1, dec1))
     columns = columns_of(source, (*point, *items))
-    numbers = [value.literal for value in (*centre, radius)]
-    known = [float(number) for number in numbers if isinstance(number, int | float)]
-    if source.table is None or columns is None or len(known) < len(numbers) or not 0 <= known[2] <= WIDEST:
+    numbers = Shape("circle", (*centre, radius)).constant
+    if source.table is None or columns is None or numbers is None or not 0 <= numbers[2] <= WIDEST:
         return None
     ra, dec, *asked = columns
-    return Cone(source.table, tuple(asked), ra.name, dec.name, (known[0], known[1]), known[2])
+    return Cone(source.table, tuple(asked), ra.name, dec.name, *numbers)
 
 
 def columns_of(source: Source, values: Sequence[Value]) -> list[Column] | None:
     """The columns of the source that the values are; None where one is something else, or an array."""
     fields = [value.field for value in values]
     found = [field.column for field in fields if field is not None and field.source is source]
-    return found if len(found) == len(fields) and not any(map(is_array, found)) else None
-
-
-def is_array(column: Column) -> bool:
-    return column.arraysize is not None and column.datatype not in TEXTS
+    return found if len(found) == len(fields) and not any(column.array for column in found) else None
 
 
 def rows_in(release: OpenRelease, cone: Cone, base_url: str) -> pa.RecordBatch | None:
@@ -75,7 +70,7 @@ def rows_in(release: OpenRelease, cone: Cone, base_url: str) -> pa.RecordBatch |
     places = shelf(release).places.one(
         key, lambda: Places.of(degrees(held, cone.ra), degrees(held, cone.dec))
     )
-    rows = places.near(*cone.centre, cone.radius)
+    rows = places.near(cone.centre_ra, cone.centre_dec, cone.radius)
     if rows is None:
         return None
     asked = held.select(sorted({column.name for column in cone.columns}))
@@ -85,7 +80,7 @@ def rows_in(release: OpenRelease, cone: Cone, base_url: str) -> pa.RecordBatch |
 def whole(release: OpenRelease, table: Table) -> pa.RecordBatch | None:
     """The table as the engine has it; None where it takes more than MOST_BYTES."""
     schema, _, name = table.name.partition(".")
-    columns = ", ".join(quoted(column.name) for column in table.columns if not is_array(column))
+    columns = ", ".join(quoted(column.name) for column in table.columns if not column.array)
     batches, size = [], 0
     sql = f"SELECT {columns} FROM release.{quoted(schema)}.{quoted(name)}"  # noqa: S608 (our own names, quoted)
     with release.engine.run(sql) as reader:

@@ -24,7 +24,7 @@ from service.query.ranking import Ranking
 from service.query.scope import Scope, Source, qualifiers
 from service.query.similarity import Similarity
 from service.query.statement import Cone, Query
-from service.query.value import RANK, TEXTS, Value, text_type, wider
+from service.query.value import RANK, Value, text_type, wider
 
 MOST_COLUMNS = 2_000  # of which planning takes a second; it takes minutes of five times as many
 SETS = {exp.Union: "UNION", exp.Except: "EXCEPT", exp.Intersect: "INTERSECT"}
@@ -104,7 +104,7 @@ class Selects:
             raise fault(
                 node, f"the columns {left.name} and {right.name} have different types; CAST one of them"
             )
-        if left.datatype in TEXTS and right.datatype in TEXTS:
+        if left.text and right.text:
             left = replace(left, datatype=text_type(left, right))
         return replace(left, did=left.did and right.did) if left.did != right.did else left
 

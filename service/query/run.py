@@ -20,7 +20,6 @@ from service.query.held import rows_in
 from service.query.parse import parse_adql
 from service.query.queries import Selects
 from service.query.statement import Cone, Query
-from service.query.value import TEXTS
 
 if TYPE_CHECKING:
     from index.release import OpenRelease
@@ -123,10 +122,7 @@ def within(context: Context, cone: Cone) -> pa.RecordBatch | None:
 def is_short(query: Query, columns: Sequence[Column]) -> bool:
     """Whether an answer is sure to fit into memory: then it is quicker taken whole."""
     few = query.limit is not None and query.limit <= SHORT_ROWS
-    return few and all(
-        column.arraysize is None or column.datatype in TEXTS or column.arraysize in ("2", "3")
-        for column in columns
-    )
+    return few and all(not column.array or column.arraysize in ("2", "3") for column in columns)
 
 
 def whole(
@@ -210,9 +206,7 @@ def final_columns(columns: tuple[Column, ...]) -> list[Column]:
 
 def arrow_type(column: Column) -> pa.DataType:
     scalar = ARROW[column.datatype]
-    if column.arraysize is None or scalar == pa.string():
-        return scalar
-    return pa.list_(scalar)
+    return pa.list_(scalar) if column.array else scalar
 
 
 def rows(

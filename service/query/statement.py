@@ -13,9 +13,10 @@ class Cone:
 
     table: Table
     columns: tuple[Column, ...]
-    ra: str
+    ra: str  # the columns of positions
     dec: str
-    centre: tuple[float, float]
+    centre_ra: float
+    centre_dec: float
     radius: float
 
 

@@ -13,7 +13,6 @@ if TYPE_CHECKING:
 
 INTEGERS = ("short", "int", "long")
 RANK = {"short": 0, "int": 1, "long": 2, "float": 3, "double": 4}
-TEXTS = ("char", "unicodeChar")
 REGIONS = ("point", "circle", "polygon")
 UNKNOWN = Column("", "char", "*")  # of NULL
 
@@ -31,12 +30,8 @@ class Shape:
     @property
     def constant(self) -> tuple[float, ...] | None:
         """The numbers, where all are literals."""
-        found = tuple(part.literal for part in self.parts)
-        return (
-            tuple(float(number) for number in found)  # type: ignore[arg-type]
-            if all(isinstance(number, int | float) for number in found)
-            else None
-        )
+        found = tuple(number for part in self.parts if (number := part.constant) is not None)
+        return found if len(found) == len(self.parts) else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +57,17 @@ class Value:
     joined: Callable[[Callable[[Source | None], bool]], str | None] | None = None
 
     @property
+    def constant(self) -> float | None:
+        """The number, where it is a literal."""
+        return float(self.literal) if isinstance(self.literal, int | float) else None
+
+    @property
     def numeric(self) -> bool:
         return self.column.datatype in RANK and self.column.arraysize is None
 
     @property
     def text(self) -> bool:
-        return self.column.datatype in TEXTS
+        return self.column.text
 
     @property
     def null(self) -> bool:
@@ -75,7 +75,7 @@ class Value:
 
     @property
     def array(self) -> bool:
-        return not self.text and self.column.arraysize is not None
+        return self.column.array
 
     @property
     def vector(self) -> bool:

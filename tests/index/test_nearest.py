@@ -7,7 +7,7 @@ from contextlib import closing
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from index.nearest import Nearest
 from index.strategy import Strategy
@@ -207,10 +207,10 @@ def test_nothing_passes_and_nothing_is_asked(vectors: Nearest) -> None:
     ],
 )
 def test_bad_questions_are_refused(
-    vectors: Nearest, query: object, k: int, weights: object, complaint: str
+    vectors: Nearest, query: ArrayLike, k: int, weights: ArrayLike, complaint: str
 ) -> None:
     with pytest.raises(ValueError, match=complaint):
-        vectors.search(query, k, weights)  # type: ignore[arg-type]
+        vectors.search(query, k, weights)
 
 
 def test_a_radius_below_zero_and_a_short_list_of_exclusions_are_refused(vectors: Nearest) -> None:

@@ -238,7 +238,7 @@ class Workers:
                 session,
                 update(Job)
                 .where(*lost, Job.attempts < ATTEMPTS)
-                .values(phase="QUEUED", worker=None, lease=None),
+                .values(phase="QUEUED", started=None, worker=None, lease=None),
             )
             session.execute(
                 update(Job)

@@ -19,7 +19,7 @@ from urllib.request import urlopen
 
 from tests import pg
 from tests.clients import missing, require
-from tests.serving import free_port
+from tests.serving import PATIENCE, finish, free_port
 
 SETTINGS = """\
 [general]
@@ -51,7 +51,6 @@ organization.description: An organisation for tests.
 organization.referenceURL: http://127.0.0.1/
 site.description: A data centre for tests.
 """
-START_SECONDS = 60
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class Dachs:
     def run(self, *words: str) -> str:
         """What one of its commands prints."""
         done = subprocess.run(
-            [require("dachs"), *words], capture_output=True, text=True, timeout=300, **self._process()
+            [require("dachs"), *words], capture_output=True, text=True, timeout=PATIENCE, **self._process()
         )  # fmt: skip
         said = done.stdout + done.stderr
         assert done.returncode == 0, f"dachs {' '.join(words)}: {said[-2000:]}"
@@ -107,11 +106,10 @@ class Dachs:
                 self._wait(server, log)
                 yield
             finally:
-                server.terminate()
-                server.wait(30)
+                finish(server)
 
     def _wait(self, server: subprocess.Popen[bytes], log: Path) -> None:
-        until = time.monotonic() + START_SECONDS
+        until = time.monotonic() + PATIENCE
         while time.monotonic() < until and server.poll() is None:
             try:
                 with urlopen(f"{self.base_url}/tap/availability", timeout=5):

@@ -13,14 +13,15 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from tests.clients import missing
-from tests.serving import free_port
+from tests.serving import PATIENCE, free_port
 
 SETTINGS = {
     "fsync": "off",
     "synchronous_commit": "off",
     "full_page_writes": "off",
     "shared_buffers": "64MB",
-    "max_connections": "30",
+    "max_connections": "100",
+    "unix_socket_directories": "''",
     "listen_addresses": "127.0.0.1",
     "log_min_messages": "error",
 }
@@ -52,10 +53,11 @@ def cluster(programs: Path) -> Iterator[str]:
     if user is not None:
         os.chown(base, user.pw_uid, user.pw_gid)
     data, port = base / "data", free_port()
+    waiting = ("-w", "-t", f"{PATIENCE:.0f}", "-D", str(data))
 
     def run(program: str, *arguments: str) -> None:
         subprocess.run(
-            [programs / program, *arguments], check=True, capture_output=True, timeout=60, cwd=base,
+            [programs / program, *arguments], check=True, capture_output=True, timeout=PATIENCE, cwd=base,
             user=user.pw_uid if user else None, group=user.pw_gid if user else None,
             extra_groups=[] if user else None,
         )  # fmt: skip
@@ -63,12 +65,12 @@ def cluster(programs: Path) -> Iterator[str]:
     try:
         run("initdb", "-D", str(data), "-U", "doppel", "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync")
         settings = " ".join(f"-c {name}={value}" for name, value in SETTINGS.items())
-        options = f"{settings} -c port={port} -c unix_socket_directories={base}"
-        run("pg_ctl", "-w", "-D", str(data), "-o", options, "-l", str(base / "log"), "start")
+        options = f"{settings} -c port={port}"
+        run("pg_ctl", *waiting, "-o", options, "-l", str(base / "log"), "start")
         try:
             yield f"postgresql://doppel@127.0.0.1:{port}/postgres"
         finally:
-            run("pg_ctl", "-w", "-D", str(data), "-m", "immediate", "stop")
+            run("pg_ctl", *waiting, "-m", "immediate", "stop")
     finally:
         shutil.rmtree(base, ignore_errors=True)
 

@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 from pyvo.samp import SAMPHubServer, SAMPIntegratedClient, conf
 from pyvo.samp.lockfile_helpers import read_lockfile
 
-PATIENCE = 90.0  # seconds until something must have happened; a busy machine is slow
+from tests.serving import PATIENCE, finish
+
 conf.use_internet = False
 T = TypeVar("T")
 
@@ -93,5 +94,4 @@ def doppel_samp(base: str, lockfile: Path, log: Path, *words: str) -> Iterator[s
     try:
         yield process
     finally:
-        process.terminate()
-        process.wait(timeout=30)
+        finish(process)

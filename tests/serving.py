@@ -2,32 +2,38 @@
 
 from __future__ import annotations
 
+import random
 import socket
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 from urllib.error import URLError
 from urllib.request import urlopen
 
 import uvicorn
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 
 from service.commands.serve import listen, server_config
 from service.config import ServiceConfig
 from service.connections import Connection
 
-PATIENCE = 60.0  # seconds until it must answer; a busy machine is slow
+PATIENCE = 300.0  # seconds until it must answer; a busy machine is slow
+PORTS = range(22_000, 32_000)
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port of the loopback that nobody has. It is none of those that a system gives to whoever does not
+    care, so that nobody is given it before it is used."""
+    for port in random.sample(PORTS, 100):
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError(f"no port from {PORTS[0]} to {PORTS[-1]} is free")
 
 
 @contextmanager
@@ -49,16 +55,12 @@ def running(
             await_health(f"http://127.0.0.1:{port}", process, log)
             yield f"http://127.0.0.1:{port}", process
         finally:
-            process.terminate()
-            try:
-                process.wait(timeout=PATIENCE)
-            finally:
-                process.kill()
+            finish(process)
 
 
 @contextmanager
 def in_thread(
-    app: Starlette, protocol: type[Connection] = Connection
+    app: ASGIApp, protocol: type[Connection] = Connection
 ) -> Iterator[tuple[uvicorn.Server, tuple[str, int]]]:
     """The server of an application as `doppel serve` sets it up, in this process, and its address."""
     told = server_config(1)
@@ -71,12 +73,22 @@ def in_thread(
     finally:
         server.should_exit = True
         thread.join(PATIENCE)
+        assert not thread.is_alive()
 
 
 def _start(
     command: Sequence[str], stream: IO[bytes], environment: Mapping[str, str] | None
 ) -> subprocess.Popen[bytes]:
     return subprocess.Popen(command, stdout=stream, stderr=stream, env=environment)
+
+
+def finish(process: subprocess.Popen[bytes]) -> None:
+    """Tells a process to end, and waits until it has; one that does not is killed, and an error."""
+    process.terminate()
+    try:
+        process.wait(PATIENCE)
+    finally:
+        process.kill()
 
 
 def await_health(base: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from encoder.recipe import Block, Recipe
-from index.distance import Reals
+from index.distance import HEAVIEST, Reals
 
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A `space` as its user wrote it: `[model:]preset[; name:weight, …]`; absent parts are the defaults."""
+    """A `space` as its user wrote it: `[model:]preset[; name:weight, …]`; absent parts are the defaults.
+
+    A model's name alone is that model with its default preset, once `among` has seen the models.
+    """
 
     model: str | None = None
     preset: str | None = None
@@ -36,6 +39,26 @@ class Metric:
             own[name] = weight
         return cls(model.strip() or None, preset.strip() or None, own)
 
+    def among(self, recipes: Collection[Recipe]) -> Metric:
+        """The same, its model spelt as one of these. Raises ValueError for a model that is none of them."""
+        models = {recipe.name.lower(): recipe.name for recipe in recipes}
+        if self.model is None:
+            alone = models.get((self.preset or "").lower())
+            presets = {preset.lower() for recipe in recipes for preset in recipe.presets}
+            is_model = alone is not None and alone.lower() not in presets
+            return replace(self, model=alone, preset=None) if is_model else self
+        try:
+            return replace(self, model=_known(self.model, models.values(), "model of this archive"))
+        except ValueError as error:
+            hint = "weights of your own stand after a semicolon: 'physics; teff:2'"
+            raise ValueError(f"{error}; {hint}") from None
+
+    def told(self, recipe: Recipe) -> str:
+        """The space in full: which preset of the model, and the user's own weights."""
+        preset = self._preset(recipe)
+        own = ", ".join(f"{name}:{weight!r}".removesuffix(".0") for name, weight in self.weights.items())
+        return f"{preset}; {own}" if own else preset
+
     def of(self, recipe: Recipe) -> Reals:
         """The weights (n_latent,) of a model, 1/scale² included: d² = Σ weights (q − z)².
 
@@ -49,6 +72,11 @@ class Metric:
         weights = np.array([units.get(latent.name, 0.0) / latent.scale**2 for latent in recipe.latents])
         if not weights.any():
             raise ValueError("all weights of the space are zero; at least one must be above zero")
+        for latent in (recipe.latents[place] for place in np.flatnonzero(weights > HEAVIEST)):
+            raise ValueError(
+                f"the weight of {latent.label or latent.name!r} is {units[latent.name]:g}; "
+                f"at most {HEAVIEST * latent.scale**2:.3g} is possible"
+            )
         return weights
 
     def _preset(self, recipe: Recipe) -> str:

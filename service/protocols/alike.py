@@ -50,7 +50,9 @@ class Hits:
     infos: tuple[Info, ...] = ()
 
 
-def reference(release: OpenRelease, likeness: Likeness, uploads: Uploads | None) -> Reference:
+def reference(
+    release: OpenRelease, likeness: Likeness, uploads: Uploads | None, name: str = "ID"
+) -> Reference:
     """The vector behind an identifier or upload; UsageFault where the model has none for it."""
     model, text = likeness.model, likeness.reference
     row = None if text.startswith("upload:") else release.row_of(text)
@@ -60,7 +62,7 @@ def reference(release: OpenRelease, likeness: Likeness, uploads: Uploads | None)
         vector = uploads(release, text).get(model.name) if uploads else None
     if vector is None:
         reason = release.no_embedding(row, model.name) if row is not None else "outside its grid"
-        raise UsageFault(f"ID: the model {model.name} cannot compare {text}: {reason}")
+        raise UsageFault(f"{name}: the model {model.name} cannot compare {text}: {reason}")
     return Reference(text, model, likeness.space, likeness.preset, vector, () if row is None else (row,))
 
 

@@ -142,14 +142,15 @@ def comparable(release: OpenRelease, ids: Sequence[str], space: str, uploads: Up
 
 
 def references(
-    release: OpenRelease, ids: Sequence[str], space: str, uploads: Uploads, strict: bool
+    release: OpenRelease, ids: Sequence[str], space: str, uploads: Uploads, strict: bool, name: str = "ID"
 ) -> tuple[list[Reference], list[Info]]:
-    """Vectors to search around. One identifier that has none is a fault where `strict`, else a remark."""
+    """Vectors to search around. An identifier that has none is a fault of the parameter `name` where `strict`,
+    else a remark."""
     good: list[Reference] = []
     problems: list[Info] = []
     for did in ids:
         try:
-            good.append(reference(release, Likeness.of(release, did, space, "ID", uploads), uploads))
+            good.append(reference(release, Likeness.of(release, did, space, name, uploads), uploads, name))
         except ServiceFault as fault:
             if strict:
                 raise
@@ -164,7 +165,7 @@ def found_by_vectors(
     strict = asked.combine or len(asked.ids) == 1
     likes, problems = references(release, asked.ids, space, uploads, strict)
     if asked.combine:
-        unlikes, _ = references(release, asked.unlike, space, uploads, strict=True)
+        unlikes, _ = references(release, asked.unlike, space, uploads, strict=True, name="UNLIKE")
         likes = [combined(likes, unlikes)]
     if len(likes) * asked.k > MAX_ROWS:
         raise UsageFault(

@@ -68,11 +68,11 @@ class Likeness:
         cls, release: OpenRelease, reference: str, space: str, name: str, uploads: Uploads | None = None
     ) -> Likeness:
         """UsageFault, naming the parameter `name`, for an unknown spectrum, model, preset or latent."""
-        metric = parsed_space(space)
+        metric = parsed_space(release, space)
         if reference.startswith("upload:"):
             vectors = uploads(release, reference) if uploads else {}
             usual = next((release.models[model] for model in vectors), default_model(release))
-            return cls.by(release, reference, space, metric, usual)
+            return cls.by(release, reference, metric, usual)
         row = release.row_of(reference)
         if row is None:
             raise UsageFault(f"{name}: no spectrum of this archive has the identifier {reference}")
@@ -80,30 +80,23 @@ class Likeness:
         if not embedding:
             reasons = (f"{model}: {release.no_embedding(row, model)}" for model in release.models)
             raise UsageFault(f"{name}: no model can compare {reference}; {'; '.join(reasons)}")
-        return cls.by(release, release.did_of(row), space, metric, embedding[0])
+        return cls.by(release, release.did_of(row), metric, embedding[0])
 
     @classmethod
-    def by(cls, release: OpenRelease, reference: str, space: str, metric: Metric, usual: Model) -> Likeness:
+    def by(cls, release: OpenRelease, reference: str, metric: Metric, usual: Model) -> Likeness:
         model = named_model(release, metric) or usual
         check_weights(metric, model)
-        preset = (metric.preset or model.recipe.default_preset).lower()
-        presets = {known.lower(): known for known in model.recipe.presets}
-        own = bool(metric.weights)
-        return cls(
-            reference,
-            space or model.name + ":" + model.recipe.default_preset,
-            model,
-            None if own else presets[preset],
-        )
+        told = metric.told(model.recipe)
+        return cls(reference, f"{model.name}:{told}", model, None if metric.weights else told)
 
     def distance(self) -> exp.Expr:
         arguments = [column("ssa_pubdid"), literal(self.reference), literal(self.space)]
         return call("LATENT_DISTANCE", *arguments)
 
 
-def parsed_space(space: str) -> Metric:
+def parsed_space(release: OpenRelease, space: str) -> Metric:
     try:
-        return Metric.parse(space)
+        return Metric.parse(space).among([model.recipe for model in release.models.values()])
     except ValueError as error:
         raise UsageFault(f"SPACE: {error}") from error
 
@@ -118,7 +111,7 @@ def check_weights(metric: Metric, model: Model) -> None:
 
 def space_model(release: OpenRelease, space: str) -> Model:
     """The model whose columns a request without a reference speaks of."""
-    metric = parsed_space(space)
+    metric = parsed_space(release, space)
     model = named_model(release, metric) or default_model(release)
     check_weights(metric, model)
     return model
@@ -130,12 +123,7 @@ def default_model(release: OpenRelease) -> Model:
 
 def named_model(release: OpenRelease, metric: Metric) -> Model | None:
     """The model that a space names; None where it names none."""
-    if metric.model is None:
-        return None
-    known = {name.lower(): model for name, model in release.models.items()}
-    if metric.model.lower() not in known:
-        raise UsageFault(f"SPACE: there is no model {metric.model!r}; known are {', '.join(known)}")
-    return known[metric.model.lower()]
+    return release.models[metric.model] if metric.model is not None else None
 
 
 @dataclass(frozen=True, slots=True)

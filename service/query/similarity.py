@@ -18,7 +18,6 @@ from service.query.lookup import Lookup, Pairs, Target, mentions, source_of
 from service.query.scope import Scope
 from service.query.straight import Straight
 from service.query.value import Value, described, truth
-from service.query.words import suggestion
 
 if TYPE_CHECKING:
     from index.nearest import Matches
@@ -55,18 +54,18 @@ class Similarity:
 
     def target(self, call: Call, place: int, ref: str) -> Target:
         """The reference's vector; UsageFault where there is none, with the reason."""
-        space = self.space(call, place)
-        metric = self.metric(call, place, space)
+        metric = self.metric(call, place)
         release = self.context.release
         row = None if ref.startswith(TOKEN) else release.row_of(ref)
         if row is None and not ref.startswith(TOKEN):
             raise call.fault(f"there is no spectrum {ref}; expected a publisher DID or upload:<token>", 1)
         vectors = self.uploaded(call, ref) if row is None else {}
-        for model in self.models(call, place, metric):
+        for model in self.models(call, metric):
             vector = model.vectors.vector(row) if row is not None else vectors.get(model.name)
             if vector is not None:
-                return Target(ref, model, space, self.weights(call, place, metric, model), vector, row)
-        raise call.fault(self.why_not(ref, row, self.models(call, place, metric)), 1)
+                weights = self.weights(call, place, metric, model)
+                return Target(ref, model, metric.told(model.recipe), weights, vector, row)
+        raise call.fault(self.why_not(ref, row, self.models(call, metric)), 1)
 
     def why_not(self, ref: str, row: int | None, models: Sequence[Model]) -> str:
         release = self.context.release
@@ -82,12 +81,10 @@ class Similarity:
             raise call.fault("references to uploaded spectra (upload:<token>) are not offered here", 1)
         return self.context.references(self.context.release, ref.removeprefix(TOKEN))
 
-    def space(self, call: Call, place: int) -> str:
-        return call.words(place) if len(call.args) > place else ""
-
-    def metric(self, call: Call, place: int, space: str) -> Metric:
+    def metric(self, call: Call, place: int) -> Metric:
+        space = call.words(place) if len(call.args) > place else ""
         try:
-            return Metric.parse(space)
+            return Metric.parse(space).among([model.recipe for model in self.context.release.models.values()])
         except ValueError as error:
             raise call.fault(str(error), place) from None
 
@@ -97,20 +94,13 @@ class Similarity:
         except ValueError as error:
             raise call.fault(str(error), place) from None
 
-    def models(self, call: Call, place: int, metric: Metric) -> list[Model]:
+    def models(self, call: Call, metric: Metric) -> list[Model]:
         """The named model, else that of the table which the DID comes from, else all in their order."""
         known = self.context.release.models
         if not known:
             raise call.fault("this archive has no model: nothing is embedded")
         if metric.model is not None:
-            found = next((m for name, m in known.items() if name.lower() == metric.model.lower()), None)
-            if found is None:
-                raise call.fault(
-                    f"there is no model {metric.model}{suggestion(metric.model, known)}; "
-                    f"known: {', '.join(known)}",
-                    place,
-                )
-            return [found]
+            return [known[metric.model]]
         source = source_of(call.args[0])
         own = source.table.model if source is not None and source.table is not None else None
         return [known[own]] if own else list(known.values())
@@ -142,8 +132,8 @@ class Similarity:
 
     def distance_of_columns(self, call: Call, did: Value, ref: Value) -> Value:
         """Both spectra vary from row to row: the engine computes from coordinates."""
-        metric = self.metric(call, 2, self.space(call, 2))
-        model = self.models(call, 2, metric)[0]
+        metric = self.metric(call, 2)
+        model = self.models(call, metric)[0]
         weights = self.weights(call, 2, metric, model)
         vectors, names = coordinates(model, weights), dids(self.context.release, model)
         tokens = self.tokens(call, ref, model, weights)
@@ -156,7 +146,7 @@ class Similarity:
         name = self.name("coordinates")
         self.context.tables[name] = table
         one, other = (f"(SELECT z FROM {name} WHERE {name}.did = {value.sql})" for value in (did, ref))
-        self.remark(model, self.space(call, 2), "every pair by itself", None)
+        self.remark(model, metric.told(model.recipe), "every pair by itself", None)
         return Value(f"list_distance({one}, {other})", DISTANCE)
 
     def tokens(
@@ -197,8 +187,8 @@ class Similarity:
 
     def similar_to_column(self, call: Call, did: Value, ref: Value, k: int) -> Value:
         """For each reference its k nearest: one search for all of them."""
-        metric = self.metric(call, 3, self.space(call, 3))
-        model = self.models(call, 3, metric)[0]
+        metric = self.metric(call, 3)
+        model = self.models(call, metric)[0]
         weights, found = self.weights(call, 3, metric, model), self.references(call, ref)
         if len(found) > MAX_REFERENCES or len(found) * k > MAX_PAIRS:
             raise call.fault(
@@ -207,7 +197,7 @@ class Similarity:
             )  # fmt: skip
         known = self.placed(call, found, model)
         name = self.name("pairs")
-        self.context.tables[name] = self.pair_table(model, weights, known, k)
+        self.context.tables[name] = self.pair_table(model, metric.told(model.recipe), weights, known, k)
         pairs = Pairs(name, did, ref)
         condition = f"(({did.sql}, {ref.sql}) IN (SELECT did, ref FROM {name}))"
         return Value(
@@ -226,7 +216,7 @@ class Similarity:
         return [*found, *((ref, vector, None) for ref, vector in sent.items() if vector is not None)]
 
     def pair_table(
-        self, model: Model, weights: NDArray[np.float64], known: Sequence[Any], k: int
+        self, model: Model, space: str, weights: NDArray[np.float64], known: Sequence[Any], k: int
     ) -> pa.Table:
         refs: list[str] = []
         names: list[str] = []
@@ -238,7 +228,7 @@ class Similarity:
             for (ref, _, _), matches in zip(known, answers, strict=True):
                 refs += [ref] * len(matches.rows)
                 names += [self.context.release.did_of(int(row)) for row in matches.rows]
-            self.remark(model, "", f"one search for {len(known)} references", answers[0].plan)
+            self.remark(model, space, f"one search for {len(known)} references", answers[0].plan)
         return pa.table({"did": pa.array(names, pa.string()), "ref": pa.array(refs, pa.string())})
 
     # --- the tables ---
@@ -283,7 +273,7 @@ class Similarity:
         """How it was found, for the reader of the answer."""
         add = self.context.infos.append
         add(Info("model", model.recipe.model_id, "Model whose vectors were compared"))
-        add(Info("space", space or model.recipe.default_preset, "What alike means: preset and weights"))
+        add(Info("space", space, "What alike means: preset and weights"))
         add(Info("plan", words, "How the nearest spectra were found"))
         if plan is not None:
             add(Info("n_pass", str(plan.n_pass), "Embedded spectra that met the other conditions"))

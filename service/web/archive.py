@@ -125,7 +125,7 @@ class Archive:
     def _grid(self, space: str) -> GridSpec:
         """Of the model that a space names, else of the first."""
         try:
-            model = named_model(self.release, parsed_space(space))
+            model = named_model(self.release, parsed_space(self.release, space))
         except UsageFault:
             model = None
         return self._drawn_on(model or default_model(self.release))

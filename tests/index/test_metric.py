@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -66,6 +68,7 @@ def test_a_space_is_weights_over_scale_squared(text: str, units: list[float]) ->
         ("physics; teff:inf", "finite"),
         ("physics; intrinsic:0", "all weights of the space are zero"),
         ("physics; teff:1, teff:2", "'teff' twice"),
+        ("physics; teff:1e300", r"weight of 'teff' is 1e\+300; at most 1e\+20 is possible"),
     ],
 )
 def test_a_bad_space_is_refused_with_what_is_allowed(text: str, complaint: str) -> None:
@@ -76,6 +79,38 @@ def test_a_bad_space_is_refused_with_what_is_allowed(text: str, complaint: str) 
 def test_a_space_can_be_read_before_its_model_is_known() -> None:
     assert Metric.parse("halpha:all; velocity:0") == Metric("halpha", "all", {"velocity": 0.0})
     assert Metric.parse("") == Metric()
+
+
+def test_a_models_name_alone_is_that_model_with_its_default_preset() -> None:
+    halpha = replace(RECIPE, name="halpha")
+    models = (RECIPE, halpha)
+    assert Metric.parse("Halpha; velocity:1").among(models) == Metric("halpha", None, {"velocity": 1.0})
+    assert Metric.parse("HALPHA:all").among(models) == Metric("halpha", "all")
+    for text in ("", "all", "physics; teff:2", "nothing"):
+        assert Metric.parse(text).among(models) == Metric.parse(text)
+    assert Metric.parse("all").among((replace(RECIPE, name="all"),)) == Metric(None, "all")
+
+
+@pytest.mark.parametrize("text", ["optica:all", "teff:2"])
+def test_a_model_that_there_is_not_is_refused_with_what_may_be_meant(text: str) -> None:
+    with pytest.raises(ValueError, match=r"is not a model of this archive.*optical; weights .* semicolon"):
+        Metric.parse(text).among((RECIPE,))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", "physics"),
+        ("optical", "physics"),
+        ("ALL", "all"),
+        ("; teff:2, z03:0.1", "physics; teff:2, z03:0.1"),
+        ("all;velocity:1e-09", "all; velocity:1e-09"),
+    ],
+)
+def test_a_space_is_told_in_full(text: str, told: str) -> None:
+    metric = Metric.parse(text).among((RECIPE,))
+    assert metric.told(RECIPE) == told
+    np.testing.assert_array_equal(metric.of(RECIPE), parse_space(told, RECIPE))
 
 
 def test_contributions_sum_to_the_squared_distance_largest_first() -> None:

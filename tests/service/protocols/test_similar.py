@@ -48,6 +48,7 @@ QUESTIONS = [
     ({"TEFF": "5000/6000"}, " AND s.teff BETWEEN 5000 AND 6000"),
     ({"BAND": "8e-7/"}, " AND s.ssa_specend >= 8e-7"),
     ({"SPACE": "halpha:physics"}, ""),
+    ({"SPACE": "halpha"}, ""),
 ]
 
 
@@ -114,12 +115,14 @@ BAD = [
     ({"ID": "ivo://no/such"}, "no spectrum of this archive has the identifier ivo://no/such"),
     ({"ID": "upload:none"}, "upload:none stands for no upload"),
     ({"SPACE": "fysics"}, "physics"),
-    ({"SPACE": "infrared:physics"}, "no model"),
+    ({"SPACE": "infrared:physics"}, "'infrared' is not a model of this archive"),
     ({"SPACE": "physics; z00:-1"}, "weight"),
     ({"SPACE": "optical:physics; intrinsic:0"}, "all weights of the space are zero"),
     ({"SPACE": "physics; intrinsik:1"}, "Did you mean 'intrinsic'"),
     ({"SPACE": "physics; z00:nan"}, "finite"),
+    ({"SPACE": "physics; z00:1e300"}, "at most"),
     ({"RERANK": "ivar"}, "RERANK"),
+    ({"UNLIKE": "ivo://no/such"}, "UNLIKE: no spectrum of this archive"),
     ({"TOP": "-3"}, "TOP"),
     ({"TOP": "1000000"}, "TOP"),
     ({"TEFF": "warm"}, "TEFF"),

@@ -239,6 +239,15 @@ def test_the_answer_tells_how_it_was_found(archive: OpenRelease) -> None:
     assert 0 < int(infos["n_pass"]) < 240
 
 
+def test_a_join_tells_the_space_that_it_was_asked_in(archive: OpenRelease) -> None:
+    """A model's name alone is its default preset; weights of one's own are told with the preset."""
+    join = "TAP_UPLOAD.mine AS u JOIN doppel.spectra AS s ON 1=similar_to(s.ssa_pubdid, u.did, 4, '{}')"
+    for space, told in (("halpha", "physics"), ("; z00:2", "physics; z00:2"), ("optical:ALL", "all")):
+        infos = ask(archive, f"SELECT u.n FROM {join.format(space)}", uploads=mine()).infos
+        assert infos["space"] == told
+        assert infos["model"].startswith("halpha" if space == "halpha" else "optical")
+
+
 def test_the_model_is_that_of_the_table_that_the_identifier_comes_from(archive: OpenRelease) -> None:
     query = "SELECT TOP 3 h.ssa_pubdid, latent_distance(h.ssa_pubdid, '{}') AS d FROM doppel.halpha AS h ORDER BY d"
     found = ask(archive, query.format(REFERENCE))

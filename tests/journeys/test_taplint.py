@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -16,7 +17,7 @@ import pytest
 from index.releases import Releases
 from service.config import Config
 from tests import pg
-from tests.serving import serving
+from tests.serving import PATIENCE, serving
 
 STILTS = shutil.which("stilts")
 STAGES = (
@@ -67,7 +68,8 @@ def service(
     path = config_path.with_name(f"{request.param}.toml")
     index = f'[index]\nengine = "postgres"\ndatabase = "{database}"\n'
     path.write_text(f"{config_path.read_text(encoding='utf-8')}\n{index}", encoding="utf-8")
-    with serving(path, tmp_path / "service.log") as base:
+    own = {**os.environ, "DOPPEL_STATE_DIRECTORY": str(tmp_path / "state")}  # no other engine does its jobs
+    with serving(path, tmp_path / "service.log", own) as base:
         yield base
 
 
@@ -83,7 +85,7 @@ def test_t01_r01_o01_taplint_finds_nothing_of_ours(service: str) -> None:
         done = subprocess.run(
             [str(STILTS), *proxies, "-Dhttp.nonProxyHosts=127.0.0.1", "taplint", f"tapurl={service}/tap",
              "report=EWIFS", "maxrepeat=9999", f"stages={' '.join(STAGES)}"],
-            capture_output=True, text=True, timeout=500, check=False,
+            capture_output=True, text=True, timeout=5 * PATIENCE, check=False,
         )  # fmt: skip
     assert asked == [], "taplint asked others for help, which this machine may not have"
     found = [line.group(0) for line in REPORT.finditer(done.stdout)]

@@ -17,6 +17,7 @@ from pyarrow import parquet
 from index.metric import parse_space
 from index.release import OpenRelease
 from service.cli import COMMANDS, main, told
+from tests.serving import PATIENCE, free_port
 
 
 @pytest.fixture
@@ -66,8 +67,9 @@ def test_serving_by_several_processes_ends_where_none_could_start(copied: Path, 
     path = copied.parent / damaged
     path.parent.mkdir(exist_ok=True)
     path.write_text("neither a database nor tables" * 1000, encoding="utf-8")
-    command = [sys.executable, "-m", "service.cli", "serve", "--config", str(copied), "--workers", "2"]
-    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    words = ["serve", "--config", str(copied), "--workers", "2", "--port", str(free_port())]
+    command = [sys.executable, "-m", "service.cli", *words]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert run.returncode == 1
     assert run.stderr.startswith("doppel serve: ")
     assert run.stderr.count("\n") == 1

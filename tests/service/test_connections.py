@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import socket
-import time
 from collections.abc import Iterator
 
 import pytest
@@ -15,7 +14,8 @@ from service.app import create_app
 from service.config import Config
 from service.connections import HEAD_BYTES, Connection
 from service.state import State
-from tests.serving import in_thread
+from tests.samp import until
+from tests.serving import PATIENCE, in_thread
 
 POST = b"POST /tap/sync HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
 WIDE = b"GET /tap/sync?LANG=ADQL&MAXREC=100000&QUERY=SELECT+a.*+FROM+doppel.spectra+AS+a,+doppel.spectra+AS+b"
@@ -25,18 +25,23 @@ class Impatient(Connection):
     sending, taking = 0.6, 0.6
 
 
+class Patient(Connection):
+    sending, taking = PATIENCE, PATIENCE
+
+
 Running = tuple[uvicorn.Server, tuple[str, int]]
 
 
 @pytest.fixture(scope="module")
-def running(config: Config, holder: ReleaseHolder, state: State) -> Iterator[Running]:
+def impatient(config: Config, holder: ReleaseHolder, state: State) -> Iterator[Running]:
     with in_thread(create_app(config, holder, state), Impatient) as found:
         yield found
 
 
-@pytest.fixture
-def address(running: Running) -> tuple[str, int]:
-    return running[1]
+@pytest.fixture(scope="module")
+def patient(config: Config, holder: ReleaseHolder, state: State) -> Iterator[Running]:
+    with in_thread(create_app(config, holder, state), Patient) as found:
+        yield found
 
 
 def said(connection: socket.socket) -> bytes:
@@ -56,29 +61,26 @@ def said(connection: socket.socket) -> bytes:
     ids=["nothing", "an empty line", "half a head", "half a body"],
 )
 def test_who_sends_no_whole_request_is_left(
-    address: tuple[str, int], sent: bytes, caplog: pytest.LogCaptureFixture
+    impatient: Running, sent: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
-    with caplog.at_level(logging.WARNING), socket.create_connection(address, timeout=30) as connection:
+    with caplog.at_level(logging.WARNING), socket.create_connection(impatient[1], PATIENCE) as connection:
         connection.sendall(sent)
         assert said(connection) == b""
     assert not [record for record in caplog.records if record.exc_info]
 
 
-def test_who_takes_nothing_of_an_answer_is_left(running: Running) -> None:
-    server, address = running
-    with socket.create_connection(address, timeout=30) as connection:
+def test_who_takes_nothing_of_an_answer_is_left(impatient: Running) -> None:
+    server, address = impatient
+    with socket.create_connection(address, PATIENCE) as connection:
         connection.sendall(WIDE + b" HTTP/1.1\r\nHost: x\r\n\r\n")
         assert connection.recv(100).startswith(b"HTTP/1.1 200")
-        deadline = time.monotonic() + 60
-        while server.server_state.connections:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        until(lambda: not server.server_state.connections, "end of the connection")
         assert not said(connection).endswith(b"\r\n0\r\n\r\n")  # what came does not look whole
 
 
 @pytest.mark.parametrize("line", [b"X-Long: 1234567\r\n", b"a"], ids=["many lines", "one line"])
-def test_a_head_without_end_is_refused(address: tuple[str, int], line: bytes) -> None:
-    with socket.create_connection(address, timeout=30) as connection:
+def test_a_head_without_end_is_refused(patient: Running, line: bytes) -> None:
+    with socket.create_connection(patient[1], PATIENCE) as connection:
         try:
             connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\nX: ")
             for _ in range(40):
@@ -88,11 +90,13 @@ def test_a_head_without_end_is_refused(address: tuple[str, int], line: bytes) ->
         assert said(connection).startswith(b"HTTP/1.1 400 ")
 
 
-def test_a_body_that_comes_with_the_end_of_its_head_is_not_of_the_head(address: tuple[str, int]) -> None:
+def test_a_body_that_comes_with_the_end_of_its_head_is_not_of_the_head(patient: Running) -> None:
+    server, address = patient
+    head = POST + b"Connection: close\r\nX-Long: " + b"x" * (HEAD_BYTES - 1000)
     body = b"LANG=ADQL&QUERY=SELECT+TOP+1+*+FROM+doppel.models&X=" + b"x" * 240_000
-    with socket.create_connection(address, 30) as connection:
-        connection.sendall(POST + b"Connection: close\r\nX-Long: " + b"x" * (HEAD_BYTES - 1000))
-        time.sleep(0.1)  # read before the rest comes
+    with socket.create_connection(address, PATIENCE) as connection:
+        connection.sendall(head)
+        until(lambda: len(head) in [one.head_bytes for one in list(server.server_state.connections)], "head")
         connection.sendall(b"\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
         answer = said(connection)
     assert answer.startswith(b"HTTP/1.1 200")

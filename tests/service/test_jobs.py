@@ -25,6 +25,7 @@ from service.respond import Document
 from service.state import Job, State
 from service.workers import Execute, Results, Stop, Workers
 from tests import pg
+from tests.serving import PATIENCE
 
 LIMITS = Limits(jobs_per_client=5, running_jobs=2)
 KIND = "tap"
@@ -38,7 +39,7 @@ def quick(job: Job, directory: Path, stop: Stop, stack: ExitStack) -> Results:
 def endless(job: Job, directory: Path, stop: Stop, stack: ExitStack) -> Results:
     over = threading.Event()
     stop.on_stop(over.set)
-    over.wait(30)
+    over.wait(PATIENCE)
     raise UsageFault("interrupted")
     yield  # it would be, if it ended
 
@@ -79,7 +80,7 @@ def make(state: State) -> Iterator[Make]:
 
 
 def until(jobs: Jobs, id_: str, *phases: str) -> Job:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + PATIENCE
     while (job := jobs.get(id_)).phase not in phases:
         assert time.monotonic() < deadline, job.phase
         time.sleep(0.005)
@@ -283,7 +284,7 @@ def test_kill_9_loses_no_job(url: str, make: Make, state: State) -> None:
     process = multiprocessing.get_context("spawn").Process(target=run_and_hang, args=arguments)
     process.start()
     watching = idle(state)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE
     while not (found := watching.listed("me", Filter(phases=("EXECUTING",)))):
         assert time.monotonic() < deadline
         time.sleep(0.02)

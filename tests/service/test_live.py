@@ -7,6 +7,8 @@ from urllib.parse import urlencode, urlsplit
 
 import pyvo
 
+from tests.serving import PATIENCE
+
 
 def test_pyvo_queries_at_once_and_as_a_job(live: str) -> None:
     service = pyvo.dal.TAPService(f"{live}/tap")
@@ -14,7 +16,7 @@ def test_pyvo_queries_at_once_and_as_a_job(live: str) -> None:
     at_once = service.search(query)
     assert len(at_once) == 4
     job = service.submit_job(query)
-    job.run().wait(timeout=30)
+    job.run().wait(timeout=PATIENCE)
     assert job.phase == "COMPLETED"
     assert list(job.fetch_result()["ssa_pubdid"]) == list(at_once["ssa_pubdid"])
     job.delete()
@@ -25,7 +27,7 @@ def test_pyvo_queries_at_once_and_as_a_job(live: str) -> None:
 
 def test_one_connection_serves_many_requests(live: str) -> None:
     place = urlsplit(live)
-    connection = http.client.HTTPConnection(str(place.hostname), place.port, timeout=30)
+    connection = http.client.HTTPConnection(str(place.hostname), place.port, timeout=PATIENCE)
     for maxrec in (0, 1, 10_000):
         form = {"LANG": "ADQL", "QUERY": "SELECT * FROM tap_schema.columns", "MAXREC": maxrec}
         connection.request("GET", f"/tap/sync?{urlencode(form)}")

@@ -14,6 +14,7 @@ from service.errors import TimeoutFault, TooLargeFault, UsageFault
 from service.formats.spectrum import write_csv, write_fits, write_votable
 from service.own_spectrum import Own, Told, read_own
 from service.parsers import Bounds, Parsers
+from tests.serving import PATIENCE
 
 pytestmark = pytest.mark.filterwarnings("ignore:The unit '(Angstrom|erg)' has been deprecated")
 WAVE = np.linspace(4000.0, 6000.0, 400)
@@ -139,7 +140,7 @@ def test_a_spectrum_survives_being_kept():
 
 @pytest.fixture
 def parsers():
-    made = Parsers(Bounds(file_bytes=100_000_000, seconds=30.0))
+    made = Parsers(Bounds(file_bytes=100_000_000, seconds=PATIENCE))
     yield made
     made.close()
 
@@ -154,7 +155,7 @@ def test_a_process_of_its_own_reads_it(parsers):
 
 def test_a_bomb_takes_no_more_than_its_bounds():
     bomb = gzip.compress(b"SIMPLE  =                    T" + b" " * 50 + b"\0" * 400_000_000)
-    small = Parsers(Bounds(memory_bytes=600_000_000))
+    small = Parsers(Bounds(memory_bytes=600_000_000, seconds=PATIENCE))
     with pytest.raises(UsageFault, match=r"memory|HDU|FITS|END|header"):
         small.read(bomb, Told())
     small.close()

@@ -16,6 +16,7 @@ from astropy.table import Table
 
 from index.release import OpenRelease
 from tests.samp import Program, doppel_samp, hub, until
+from tests.serving import PATIENCE
 
 TABLE, ROW, POINT = "table.load.votable", "table.highlight.row", "coord.pointAt.sky"
 SPECTRUM, SCRIPT = "spectrum.load.ssa-generic", "script.aladin.send"
@@ -61,7 +62,7 @@ def table_of(live: str, adql: str) -> str:
 
 
 def rows(url: str) -> Table:
-    with urlopen(url, timeout=60) as stream:
+    with urlopen(url, timeout=PATIENCE) as stream:
         return Table.read(io.BytesIO(stream.read()), format="votable")
 
 
@@ -202,7 +203,7 @@ def test_m03_addresses_that_are_sent_are_absolute_and_need_no_cookie(
 def test_without_a_hub_it_says_so(live: str, tmp_path: Path) -> None:
     log = tmp_path / "log"
     with doppel_samp(live, tmp_path / "none", log) as process:
-        assert process.wait(timeout=60) == 1
+        assert process.wait(timeout=PATIENCE) == 1
     assert log.read_text().strip() == (
         "doppel samp: no SAMP hub is running: start TOPCAT, Aladin or SPLAT-VO first, they bring one"
     )
@@ -211,7 +212,7 @@ def test_without_a_hub_it_says_so(live: str, tmp_path: Path) -> None:
 def test_without_a_service_it_says_so(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with doppel_samp("http://127.0.0.1:9", tmp_path / "none", log) as process:
-        assert process.wait(timeout=60) == 1
+        assert process.wait(timeout=PATIENCE) == 1
     assert "http://127.0.0.1:9 does not answer" in log.read_text()
 
 
@@ -234,7 +235,7 @@ def test_it_joins_the_next_hub_and_ends_cleanly(live: str, tmp_path: Path) -> No
         second = Program(lock, "second", TABLE)
         second.find("Doppel")
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=PATIENCE) == 0
         assert "Doppel" not in names(second)
         second.leave()
     said = [line.partition(" ")[2] for line in log.read_text().splitlines()]

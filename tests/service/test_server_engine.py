@@ -23,6 +23,7 @@ from service.config import Config
 from service.formats.spectrum import write_fits
 from service.state import State
 from tests import pg, synthetic
+from tests.serving import PATIENCE
 
 Row = dict[str, str]
 COLUMNS = ("ssa_pubdid", "ssa_pubDID", "ref")
@@ -62,7 +63,7 @@ def place(
     tables = pg.database(server, directory.parent.name)
     two = request.param != "one database"
     shards = [pg.database(server, f"{directory.parent.name}-{n}") for n in (1, 2)] if two else []
-    lines = ["[index]", 'engine = "postgres"', f'database = "{tables}"', "patience = 3.0"]
+    lines = ["[index]", 'engine = "postgres"', f'database = "{tables}"', f"patience = {PATIENCE}"]
     lines.append(f'vectors = "{" ".join(shards) or "database"}"')
     path = directory / "doppel.toml"
     path.write_text("\n".join([path.read_text(encoding="utf-8"), *lines, ""]), encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,6 @@ from matplotlib.image import imread
 
 from index.release import OpenRelease
 from service.cli import main
-from tests.serving import free_port
 
 
 @pytest.fixture(scope="module")
@@ -108,5 +108,7 @@ def test_what_can_not_be_done_is_one_sentence(
     assert "fysics" in refused(capsys, star, "--url", live, "--space", "fysics")
     assert "-k is out of range: 0" in refused(capsys, star, "--url", live, "-k", "0")
     assert "its name ends in one of .png" in refused(capsys, star, "--url", live, "--plot", "similar.bmp")
-    closed = f"http://127.0.0.1:{free_port()}"
-    assert f"{closed} does not answer" in refused(capsys, star, "--url", closed)
+    with socket.socket() as deaf:
+        deaf.bind(("127.0.0.1", 0))  # and does not listen
+        closed = f"http://127.0.0.1:{deaf.getsockname()[1]}"
+        assert f"{closed} does not answer" in refused(capsys, star, "--url", closed)

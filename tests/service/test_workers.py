@@ -18,11 +18,10 @@ import httpx2
 import pytest
 
 from tests import pg
-from tests.serving import running, serving
+from tests.serving import PATIENCE, running, serving
 
 U = "{http://www.ivoa.net/xml/UWS/v1.0}"
 JOBS = 5
-PATIENCE = 180.0
 NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # loading them for every connection takes long
 QUERY = {"LANG": "ADQL", "FORMAT": "csv", "PHASE": "RUN"}
 ENDLESS = {
@@ -62,7 +61,7 @@ def postgres_crew(
 
 def afresh(method: str, url: str, **more: object) -> httpx2.Response:
     """On a connection of its own: whichever process takes it answers."""
-    with httpx2.Client(timeout=60, verify=NO_CERTIFICATES) as client:
+    with httpx2.Client(timeout=PATIENCE, verify=NO_CERTIFICATES) as client:
         return client.request(method, url, **more)  # type: ignore[arg-type]
 
 

@@ -14,12 +14,13 @@ import pytest
 
 from index.engines.engine import EngineError
 from index.engines.pgvector_load import VectorReleases
-from index.engines.vector_server import ServerMissing, servers
+from index.engines.vector_server import ServerMissing, VectorServer, servers
 from index.engines.vector_shards import VectorShards
 from index.vectors import VectorSet
 from tests import pg
 from tests.index.mixture import Mixture
 from tests.index.on_servers import MODEL, RELEASE, loaded, source
+from tests.serving import PATIENCE
 
 N, D, K = 1200, 8, 10
 DATA = Mixture(N, D, n_queries=10)
@@ -67,22 +68,28 @@ def test_two_servers_answer_as_one_and_a_missing_one_is_an_error(
 
 @pytest.fixture(scope="module")
 def pair(first: str, pgvector_server: str) -> Iterator[tuple[list[str], VectorShards]]:
-    """Two databases whose sessions can be stopped one by one; nobody waits longer than two seconds."""
+    """Two databases whose sessions can be stopped one by one."""
     uris = [pg.database(pgvector_server, "left"), pg.database(pgvector_server, "right")]
-    with closing(loaded(uris, GIVEN, patience=2.0)) as shards:
+    with closing(loaded(uris, GIVEN, patience=PATIENCE)) as shards:
         yield uris, shards
 
 
-def test_a_server_that_hangs_is_given_up_and_taken_back(pair: tuple[list[str], VectorShards]) -> None:
+def test_a_server_that_hangs_is_given_up_and_taken_back(
+    pair: tuple[list[str], VectorShards], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is waited for half a second while it hangs, and long again afterwards."""
     _, shards = pair
     answer = shards.search(DATA.queries[0], K, METRIC)
-    with shards.parts[1].server.reading() as cursor:
+    server = shards.parts[1].server
+    with server.reading() as cursor:
         cursor.execute("SELECT pg_backend_pid()")
         ((process,),) = cursor.fetchall()
     os.kill(process, signal.SIGSTOP)
     try:
-        with pytest.raises(ServerMissing, match=r"vectors server 2 of 2 .* took longer than 2 s"):
-            shards.search(DATA.queries[0], K, METRIC)
+        with monkeypatch.context() as hurried:
+            hurried.setattr(server, "patience", 0.5)
+            with pytest.raises(ServerMissing, match=r"vectors server 2 of 2 .* took longer than 0\.5 s"):
+                shards.search(DATA.queries[0], K, METRIC)
     finally:
         os.kill(process, signal.SIGCONT)
     np.testing.assert_array_equal(shards.search(DATA.queries[0], K, METRIC).rows, answer.rows)
@@ -106,8 +113,9 @@ def test_a_server_that_takes_connections_and_says_nothing_is_given_up(
     uris, _ = pair
     with socket.create_server(("127.0.0.1", 0)) as silent:
         deaf = f"postgresql://u:secret@127.0.0.1:{silent.getsockname()[1]}/d"
+        both = [VectorServer(uris[0], 0, 2, PATIENCE), VectorServer(deaf, 1, 2, 2.0)]
         with pytest.raises(ServerMissing, match="vectors server 2 of 2") as told:
-            VectorShards.open(servers([uris[0], deaf], 2.0), RELEASE, MODEL)
+            VectorShards.open(both, RELEASE, MODEL)
         assert "secret" not in str(told.value)
 
 

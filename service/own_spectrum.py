@@ -10,7 +10,7 @@ import json
 import re
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,8 @@ import numpy as np
 
 from encoder.readers.axis import Raw, ordered
 from encoder.readers.read import read
-from encoder.readers.recognise import ERROR_NAMES, FLUX_NAMES, LOG_NAMES, WAVE_NAMES
+from encoder.readers.recognise import ERROR_NAMES, FLUX_NAMES, LOG_NAMES, WAVE_NAMES, recognise
+from encoder.readers.stated import medium_of_column
 from encoder.spectrum import Facts, RefusedSpectrum, Spectrum
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ MAX_PIXELS = 2_000_000
 LARGEST_LOG = 30.0  # of a wavelength in any unit
 LARGEST = 10.0**LARGEST_LOG  # of what a spectrum is made of, in any unit; errors may be inverse squares
 # Medians of wavelengths that mean one unit only, for files that state none.
-PLAUSIBLE = (("m", 1e-7, 1e-4), ("um", 0.1, 60.0), ("nm", 150.0, 2_000.0), ("Angstrom", 3_000.0, 60_000.0))
+PLAUSIBLE = (("m", 1e-7, 1e-4), ("um", 0.1, 60.0), ("nm", 150.0, 1_000.0), ("Angstrom", 3_000.0, 60_000.0))
 KNOWN_NAMES = frozenset((*WAVE_NAMES, *FLUX_NAMES, *ERROR_NAMES))
 INVERSE = ("ivar", "invvar", "inversevariance", "inverse_variance")
 
@@ -113,18 +114,23 @@ def _from_fits(content: bytes, told: Told) -> Own:
     with tempfile.TemporaryDirectory(prefix="doppel-") as directory:
         path = Path(directory) / ("upload.fits.gz" if content.startswith(b"\x1f\x8b") else "upload.fits")
         path.write_bytes(content)
+        columns = (told.wave, told.flux, told.error)
+        if any(columns) and not told.layout:
+            told = replace(told, layout=recognise(path, columns))
         try:
-            return Own(read(path, _facts(told, told.unit)), _assumed(told))
+            spectrum = read(path, _facts(told, told.unit))
+            return Own(spectrum, _assumed(spectrum.facts))
         except RefusedSpectrum as refusal:
             if "wavelength unit" not in str(refusal) or told.unit:
                 raise
         spectrum = read(path, _facts(told, "Angstrom"))
-    return Own(spectrum, (*_assumed(told), "wavelengths are in Angstrom"))
+    return Own(spectrum, (*_assumed(spectrum.facts), "wavelengths are in Angstrom"))
 
 
-def _assumed(told: Told) -> tuple[str, ...]:
-    words = [] if told.medium else ["wavelengths are in vacuum (say MEDIUM=air if not)"]
-    return (*words, *([] if told.frame else ["the frame of the wavelengths is not known"]))
+def _assumed(facts: Facts) -> tuple[str, ...]:
+    """What neither the sender nor the file says."""
+    words = [] if facts.wave_medium else ["wavelengths are in vacuum (say MEDIUM=air if not)"]
+    return (*words, *([] if facts.wave_frame else ["the frame of the wavelengths is not known"]))
 
 
 def _votable(content: bytes) -> Table:
@@ -192,8 +198,10 @@ def _from_table(table: Table, told: Told) -> Own:
         ivar=error if inverse else None,
         bad=_flagged(table),
     )
+    ucd = str(table[names["wave"]].meta.get("ucd") or "")
+    told = replace(told, medium=told.medium or medium_of_column(names["wave"], ucd))
     facts = _facts(told, unit)
-    return Own(Spectrum(*ordered(raw, unit, facts.wave_medium), facts), (*_assumed(told), *assumed))
+    return Own(Spectrum(*ordered(raw, unit, facts.wave_medium), facts), (*_assumed(facts), *assumed))
 
 
 def _columns(table: Table, told: Told) -> Mapping[str, str]:

@@ -32,7 +32,9 @@ class Raw:
     error: Pixels | None = None  # one standard deviation
     ivar: Pixels | None = None  # inverse variance; the file has this or `error`, not both
     bad: Bool | None = None  # flagged by the archive
-    wave_unit: str = ""  # where the file states it
+    wave_unit: str = ""  # where the file states it; so the next two
+    medium: str = ""
+    frame: str = ""
 
 
 def angstrom_per(unit: str) -> float:

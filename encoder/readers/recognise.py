@@ -11,33 +11,41 @@ from encoder.spectrum import RefusedSpectrum
 if TYPE_CHECKING:
     from astropy.io import fits
 
-WAVE_NAMES = ("wave", "wavelength", "lambda", "lam", "wl", "spectral", "loglam", "log_wave", "wavelength_air")
+Told = tuple[str, str, str]
+WAVE_NAMES = ("wave", "wavelength", "lambda", "lam", "wl", "spectral", "loglam", "log_wave",
+              "wavelength_air", "wavelength_vac", "wave_air", "wave_vac")  # fmt: skip
 FLUX_NAMES = ("flux", "flux_density", "fluxdensity", "flam", "f_lambda", "intensity", "spec", "flux_reduced")
 ERROR_NAMES = ("error", "err", "sigma", "flux_err", "flux_error", "e_flux", "eflux", "err_flux", "noise",
                "uncertainty", "ivar", "invvar", "inversevariance", "inverse_variance")  # fmt: skip
 LOG_NAMES = ("loglam", "log_wave")
 
 
-def recognise(path: Path) -> str:
-    """The layout of `path`, in the catalogue's words; refuses with the reason where the content fits none."""
+def recognise(path: Path, told: Told = ("", "", "")) -> str:
+    """The layout of `path`, in the catalogue's words; refuses with the reason where the content fits none.
+
+    `told` names the columns of a FITS table that hold wavelength, flux and errors; empty: known by name.
+    """
     with path.open("rb") as file:
         start = file.read(4096)
     if start.startswith(b"SIMPLE  =") or start.startswith(b"\x1f\x8b"):
         with opened(path) as hdus:
-            return _of_fits(hdus)
+            return _of_fits(hdus, told)
     if b"\x00" in start:
         raise RefusedSpectrum("neither FITS nor text")
     return _of_text(start.decode("utf-8", errors="replace"))
 
 
-def _of_fits(hdus: fits.HDUList) -> str:
+def _of_fits(hdus: fits.HDUList, told: Told) -> str:
     first = hdus[0]
-    if is_image(first):
+    if is_image(first) and not any(told):
         return _of_image(first.header, first.shape)
-    found = [layout for hdu in listed(hdus) if is_table(hdu) and (layout := _of_table(hdu))]
-    if not found:
-        raise RefusedSpectrum("no HDU has columns that are known as wavelength and flux")
-    return found[0]
+    tables = [hdu for hdu in listed(hdus) if is_table(hdu)]
+    found = next((layout for hdu in tables if (layout := _of_table(hdu, told))), None)
+    if found is None:
+        wanted = ", ".join(filter(None, told)) or "that are known as wavelength and flux"
+        there = "; ".join(", ".join(names_of(hdu)) for hdu in tables) or "none"
+        raise RefusedSpectrum(f"no HDU has columns {wanted}; there are: {there[:500]}")
+    return found
 
 
 def _of_image(header: fits.Header, shape: tuple[int, ...]) -> str:
@@ -48,10 +56,15 @@ def _of_image(header: fits.Header, shape: tuple[int, ...]) -> str:
     raise RefusedSpectrum(f"an image of shape {shape} can be many things: name its layout")
 
 
-def _of_table(hdu: Any) -> str:
+def _of_table(hdu: Any, told: Told) -> str:
     """The layout of a table, or empty where it is none of a spectrum."""
     names = {name.lower(): name for name in names_of(hdu)}
-    wave, flux, error = (_one_of(names, known) for known in (WAVE_NAMES, FLUX_NAMES, ERROR_NAMES))
+    if any(name and name.lower() not in names for name in told):
+        return ""
+    wave, flux, error = (
+        names[name.lower()] if name else _one_of(names, known)
+        for name, known in zip(told, (WAVE_NAMES, FLUX_NAMES, ERROR_NAMES), strict=True)
+    )
     if not wave or not flux:
         return ""
     shown = f"10**{wave}" if wave.lower() in LOG_NAMES else wave

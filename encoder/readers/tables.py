@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from encoder.readers.axis import Raw
-from encoder.readers.hdus import cells_of, hdu_at, integer, is_table, names_of
+from encoder.readers.hdus import cells_of, hdu_at, integer, is_table, names_of, words
+from encoder.readers.stated import frame_of_header, medium_of_column, medium_of_header
 from encoder.spectrum import RefusedSpectrum
 
 if TYPE_CHECKING:
@@ -43,11 +44,14 @@ def _columns(hdu: Any, argument: str, row: int | None) -> Raw:
     unit = hdu.columns[found[0]].unit or ""
     if names[0] != wave_name:
         wave, unit = 10.0 ** np.asarray(wave, dtype=np.float64), "Angstrom"
-    if not rest:
-        return Raw(wave, flux, wave_unit=unit)
-    if names[2].lower() in IVAR_NAMES:
-        return Raw(wave, flux, ivar=rest[0], wave_unit=unit)
-    return Raw(wave, flux, error=rest[0], wave_unit=unit)
+    given = rest[0] if rest else None
+    inverse = len(names) > 2 and names[2].lower() in IVAR_NAMES
+    ucd = words(hdu.header, f"TUCD{names_of(hdu).index(found[0]) + 1}")
+    medium = medium_of_column(found[0], ucd) or medium_of_header(hdu.header)
+    return Raw(
+        wave, flux, error=None if inverse else given, ivar=given if inverse else None,
+        wave_unit=unit, medium=medium, frame=frame_of_header(hdu.header),
+    )  # fmt: skip
 
 
 def _column(hdu: Any, name: str) -> str:

@@ -18,6 +18,7 @@ from xml.etree import ElementTree as ET
 import numpy as np
 from numpy.typing import NDArray
 
+from encoder.readers.stated import FRAMES
 from encoder.spectrum import Facts, Spectrum
 
 MODEL = "Spectrum-1.1"
@@ -38,7 +39,7 @@ SPELLINGS = {
     "adu": ("adu", 1.0),
 }
 FITS_UNITS = {F_LAMBDA: "erg s-1 cm-2 Angstrom-1", "ct": "count"}
-SPECSYS = {"heliocentric": "HELIOCEN", "barycentric": "BARYCENT", "observed": "TOPOCENT", "rest": "SOURCE"}
+SPECSYS = {frame: keyword for keyword, frame in FRAMES.items()}
 # Values of TELESCOP that make specutils take a file for one of an archive's own layouts.
 CLAIMED_TELESCOPES = {"SDSS 2.5-M", "HST", "JWST", "MULTI"}
 NOT_XML = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")

@@ -144,7 +144,7 @@ def comparable(release: OpenRelease, ids: Sequence[str], space: str, uploads: Up
 def references(
     release: OpenRelease, ids: Sequence[str], space: str, uploads: Uploads, strict: bool, name: str = "ID"
 ) -> tuple[list[Reference], list[Info]]:
-    """Vectors to search around. An identifier that has none is a fault of the parameter `name` where `strict`,
+    """Vectors to search around. An identifier without one is a fault of the parameter `name` where `strict`,
     else a remark."""
     good: list[Reference] = []
     problems: list[Info] = []

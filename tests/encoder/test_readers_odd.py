@@ -42,6 +42,39 @@ def test_descending_wavelengths_are_turned_round(tmp_path: Path) -> None:
     assert np.array_equal(spectrum.flux, FLUX)
 
 
+AIR = [
+    ({"TUCD1": "em.wl;obs.atmos"}, "wave"),  # as ESO's data products
+    ({"AIRORVAC": "air"}, "wave"),
+    ({"VACUUM": False}, "wave"),
+    ({}, "wave_air"),
+]
+
+
+@pytest.mark.parametrize(("cards", "name"), AIR)
+def test_air_is_made_vacuum_where_the_file_says_that_it_is_air(
+    tmp_path: Path, cards: dict[str, Any], name: str
+) -> None:
+    path = table(tmp_path / "one.fits", {name: vacuum_to_air(WAVE), "flux": FLUX})
+    with fits.open(path, mode="update") as hdus:
+        hdus[1].header.update({**cards, "SPECSYS": "BARYCENT"})
+    found = read(path, facts("auto"))
+    np.testing.assert_allclose(found.wave, WAVE, atol=1e-4)
+    assert (found.facts.wave_medium, found.facts.wave_frame) == ("air", "barycentric")
+    told = read(path, facts("auto", wave_medium="vacuum", wave_frame="rest"))
+    np.testing.assert_array_equal(told.wave, vacuum_to_air(WAVE))
+    assert told.facts.wave_frame == "rest"
+
+
+@pytest.mark.parametrize(("kind", "medium"), [("AWAV", "air"), ("WAVE", "vacuum"), ("LINEAR", None)])
+def test_the_axis_of_an_image_says_air_or_vacuum(tmp_path: Path, kind: str, medium: str | None) -> None:
+    image = fits.PrimaryHDU(FLUX)
+    image.header.update({"CRVAL1": 5000.0, "CDELT1": 1.0, "CUNIT1": "Angstrom", "CTYPE1": kind})
+    image.writeto(tmp_path / "one.fits")
+    found = read(tmp_path / "one.fits", facts("auto"))
+    assert found.facts.wave_medium == medium
+    assert vacuum_to_air(found.wave)[0] == pytest.approx(5000.0 if medium == "air" else 4998.6, abs=0.02)
+
+
 def test_wavelengths_in_disorder_are_refused(tmp_path: Path) -> None:
     shuffled = np.random.default_rng(3).permutation(WAVE)
     with pytest.raises(RefusedSpectrum, match="wavelengths are in disorder"):

@@ -59,6 +59,14 @@ FORMS = {
         written(table(None, names=("a", "b", "c")), "ascii.csv"),
         Told(wave="a", flux="B", error="c"),
     ),
+    "FITS, own names": (
+        written(table("nm", 0.1, names=("a", "b", "c")), "fits"),
+        Told(wave="A", flux="b", error="c"),
+    ),
+    "FITS, two of a kind": (
+        written(Table([WAVE * u.AA, FLUX, FLUX * 3], names=("wave", "flux", "flux_reduced")), "fits"),
+        Told(flux="FLUX"),
+    ),
     "CSV, log10": (
         written(Table([np.log10(WAVE), FLUX], names=("loglam", "flux")), "ascii.csv"),
         Told(unit="Angstrom"),
@@ -92,6 +100,15 @@ def test_air_becomes_vacuum_where_it_is_said():
     own = read_own(COLUMNS.encode(), Told(medium="air"))
     assert own.spectrum.wave[0] == pytest.approx(4001.13, abs=0.02)
     assert not any("vacuum" in word for word in own.assumed)
+
+
+def test_air_is_detected_by_what_a_votable_says_of_the_column():
+    made = table()
+    made["wavelength"].info.meta = {"ucd": "em.wl;obs.atmos"}
+    own = read_own(written(made, "votable"), Told())
+    assert own.spectrum.wave[0] == pytest.approx(4001.13, abs=0.02)
+    assert own.assumed == ("the frame of the wavelengths is not known",)
+    assert read_own(written(made, "votable"), Told(medium="vacuum")).spectrum.wave[0] == 4000
 
 
 def test_what_is_taken_for_granted_is_told():
@@ -129,6 +146,15 @@ def test_bad_files_are_refused_with_their_reason(content):
 def test_a_told_column_that_is_not_there_is_refused():
     with pytest.raises(RefusedSpectrum, match="ERROR names sigma"):
         read_own(FORMS["our CSV"][0], Told(error="sigma"))
+    with pytest.raises(RefusedSpectrum, match=r"no HDU has columns sigma; there are: .*error"):
+        read_own(FORMS["our FITS"][0], Told(error="sigma"))
+
+
+def test_a_unit_that_two_kinds_of_spectra_could_have_is_not_guessed():
+    """1200 is far ultraviolet in Ångström, near infrared in nanometres."""
+    columns = "".join(f"{w / 4:.3f} {f:.6f}\n" for w, f in zip(WAVE, FLUX, strict=True)).encode()
+    with pytest.raises(RefusedSpectrum, match="say it by UNIT="):
+        read_own(columns, Told())
 
 
 def test_a_spectrum_survives_being_kept():

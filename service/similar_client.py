@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ import numpy as np
 from encoder.recipe import GridSpec
 from encoder.spectrum import Facts, Spectrum
 from service.errors import NotFoundFault, ServiceFault, UsageFault
+from service.own_spectrum import Told
 from service.web.entries import COLUMNS, Entry, entry
 from service.web.search import name_key
 
@@ -45,8 +46,10 @@ class Client:
         chosen = self._find(words)
         return self._likes(chosen, {"ID": chosen.did, "TOP": k, "SPACE": space}, {})
 
-    def likes_of_file(self, path: Path, k: int, space: str) -> Likes:
-        return self._likes(None, {"TOP": k, "SPACE": space}, {FILE_PART: (path.name, path.read_bytes())})
+    def likes_of_file(self, path: Path, told: Told, k: int, space: str) -> Likes:
+        words = {name.upper(): text for name, text in asdict(told).items()}
+        asked = {"TOP": k, "SPACE": space, **words}
+        return self._likes(None, asked, {FILE_PART: (path.name, path.read_bytes())})
 
     def spectrum(self, one: Entry) -> Spectrum:
         """Its pixels; the service sends vacuum wavelengths, with their unit."""

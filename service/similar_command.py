@@ -11,9 +11,9 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
-from encoder.readers.read import read
-from encoder.spectrum import Facts, RefusedSpectrum, Spectrum
+from encoder.spectrum import RefusedSpectrum
 from service.errors import ServiceFault, UsageFault
+from service.own_spectrum import Told, read_own
 from service.similar_client import Client, Likes
 from service.similar_plot import Line, write_picture
 from service.web.entries import Entry
@@ -22,6 +22,14 @@ DEFAULT_URL = "http://127.0.0.1:8080"
 DEFAULT_K = 10
 MAX_K = 1000
 PICTURES = (".png", ".svg", ".pdf")
+TELLING = {
+    "unit": "unit of its wavelengths",
+    "medium": "air or vacuum",
+    "frame": "rest, heliocentric, barycentric or observed",
+    "wave": "name of the column of wavelengths",
+    "flux": "name of the column of flux",
+    "error": "name of the column of errors",
+}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,6 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--space", default="", help="what alike means: a preset, or model:preset")
     parser.add_argument("--plot", metavar="FILE", type=Path, help="picture over them (png, svg, pdf)")
     parser.add_argument("--json", action="store_true", help="answer in JSON, for scripts")
+    of_file = parser.add_argument_group("of a file, where it does not say it itself")
+    for name, words in TELLING.items():
+        of_file.add_argument(f"--{name}", default="", metavar="TEXT", help=words)
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -75,14 +86,18 @@ def served(path: Path) -> Iterator[str]:
 
 
 def run(arguments: argparse.Namespace, client: Client) -> None:
-    file = Path(arguments.reference)
+    file, told = Path(arguments.reference), told_of(arguments)
     if file.is_file():
-        likes = client.likes_of_file(file, arguments.k, arguments.space)
+        likes = client.likes_of_file(file, told, arguments.k, arguments.space)
     else:
         likes = client.likes_of(arguments.reference, arguments.k, arguments.space)
     print(as_json(likes) if arguments.json else as_text(likes, arguments.reference))
     if arguments.plot is not None:
-        write_picture(arguments.plot, lines(likes, file, client), likes.grid.start, likes.grid.stop)
+        write_picture(arguments.plot, lines(likes, file, told, client), likes.grid.start, likes.grid.stop)
+
+
+def told_of(arguments: argparse.Namespace) -> Told:
+    return Told(**{name: getattr(arguments, name) for name in TELLING})
 
 
 def check(arguments: argparse.Namespace) -> None:
@@ -139,10 +154,10 @@ def as_json(likes: Likes) -> str:
     return json.dumps(told, ensure_ascii=False, indent=1)
 
 
-def lines(likes: Likes, file: Path, client: Client) -> list[Line]:
+def lines(likes: Likes, file: Path, told: Told, client: Client) -> list[Line]:
     """The query and its neighbours with their pixels."""
     if likes.chosen is None:
-        first = Line(file.name, "own spectrum", own_spectrum(file))
+        first = Line(file.name, "own spectrum", read_own(file.read_bytes(), told).spectrum)
     else:
         first = Line(likes.chosen.name, described(likes.chosen), client.spectrum(likes.chosen))
     return [first, *(Line(near.name, described(near), client.spectrum(near)) for near in likes.nearest)]
@@ -153,9 +168,3 @@ def described(one: Entry) -> str:
     words = [one.kind, None if one.teff is None else f"{one.teff:.0f} K"]
     known = ", ".join(word for word in words if word)
     return known if one.distance is None else f"{known} · distance {one.distance:.2f}".removeprefix(" · ")
-
-
-def own_spectrum(path: Path) -> Spectrum:
-    """The user's file, layout and units as the file itself tells them."""
-    facts = Facts(spectrum_id=path.name, collection="", publisher_did="", path=path.name, layout="auto")
-    return read(path, facts)

@@ -7,8 +7,10 @@ import socket
 from pathlib import Path
 
 import pytest
+from astropy.table import Table
 from matplotlib.image import imread
 
+from encoder.readers.axis import vacuum_to_air
 from index.release import OpenRelease
 from service.cli import main
 
@@ -89,6 +91,30 @@ def test_the_picture_is_written(
     near = json.loads(told(capsys, *asked, "--json"))["neighbours"]
     assert len(near) == 3
     assert all(one["object"] in svg for one in near)
+
+
+@pytest.mark.parametrize("ending", ["csv", "ecsv", "vot", "txt"])
+def test_an_own_file_of_any_form_is_drawn_as_the_service_reads_it(
+    capsys: pytest.CaptureFixture[str],
+    live: str,
+    release: OpenRelease,
+    star: str,
+    tmp_path: Path,
+    ending: str,
+) -> None:
+    """What the file does not say is told by options."""
+    whole = release.spectrum(release.row_of(star) or 0)
+    form = {"ecsv": "ascii.ecsv", "vot": "votable", "csv": "ascii.csv", "txt": "ascii.no_header"}[ending]
+    table = Table([vacuum_to_air(whole.wave) / 10, whole.flux], names=("x", "y"))
+    table.write(tmp_path / f"mine.{ending}", format=form)
+    columns = ("col1", "col2") if ending == "txt" else ("x", "y")
+    told_more = ("--unit", "nm", "--medium", "air", "--wave", columns[0], "--flux", columns[1])
+    picture = tmp_path / "mine.png"
+    asked = (str(tmp_path / f"mine.{ending}"), "--url", live, "--json", "--plot", str(picture), "-k", "2")
+    near = json.loads(told(capsys, *asked, *told_more))["neighbours"]
+    assert near[0]["publisher_did"] == star
+    assert near[0]["distance"] < near[1]["distance"] / 10
+    assert imread(picture).any()
 
 
 def test_a_name_with_several_spectra_lists_them(

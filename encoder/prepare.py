@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -93,7 +94,7 @@ def _above_zero(prepared: Prepared, grid: Grid) -> float:
 
 
 def _needs(what: str, share: float, grid: Grid, min_coverage: float) -> str:
-    told = what.format(share=f"{100 * share:.0f} %", range=_range(grid))
+    told = what.format(share=f"{math.floor(100 * share)} %", range=_range(grid))
     return f"{told}, needs {100 * min_coverage:.0f} %"
 
 

@@ -75,7 +75,9 @@ def _of_table(hdu: Any, told: Told) -> str:
 def _one_of(names: dict[str, str], known: tuple[str, ...]) -> str:
     present = [names[name] for name in known if name in names]
     if len(present) > 1:
-        raise RefusedSpectrum(f"columns {', '.join(present)} could be the same thing: name one, or the layout")
+        raise RefusedSpectrum(
+            f"columns {', '.join(present)} could be the same thing: name one, or the layout"
+        )
     return present[0] if present else ""
 
 

@@ -14,7 +14,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -129,13 +128,27 @@ def _start(
 
 
 class Windows:
-    """What is on the screen, as Java knows it."""
+    """What is on the screen, as Java knows it. Orders are done in the thread in which Java changes windows,
+    so that none finds a list that is shorter than a moment ago, or a table without its number of rows."""
 
     def __init__(self) -> None:
         import jpype
 
-        self._class = jpype.JClass
-        self._window = jpype.JClass("java.awt.Window")
+        self._class, self._proxy = jpype.JClass, jpype.JProxy
+        self._window, self._queue = jpype.JClass("java.awt.Window"), jpype.JClass("java.awt.EventQueue")
+
+    def obey(self, order: str, *arguments: str) -> dict[str, Any]:
+        """The answer to an order, or what is missing for it."""
+        told: list[dict[str, Any]] = []
+
+        def work() -> None:
+            try:
+                told.append({"answer": getattr(self, order)(*arguments)})
+            except StopIteration:
+                told.append({"missing": arguments})
+
+        self._queue.invokeAndWait(self._runnable(work))
+        return told[0]
 
     def titles(self) -> list[str]:
         return [str(window.getTitle()) for window in self._shown()]
@@ -147,8 +160,8 @@ class Windows:
     def click(self, title: str, words: str) -> bool:
         """The button or menu entry with these words, once it can be used."""
         button = next(part for part in self._parts(self._named(title)) if words in button_words(part))
-        if button.isEnabled():
-            self._later(button.doClick)
+        if button.isEnabled():  # a question that it asks would keep this thread
+            self._queue.invokeLater(self._runnable(button.doClick))
         return bool(button.isEnabled())
 
     def choose(self, title: str, words: str, beside: str = "") -> bool:
@@ -157,7 +170,7 @@ class Windows:
             if hasattr(part, "getModel") and hasattr(part, "setSelectedIndex"):
                 entries = texts(part)
                 if words in entries and (beside in entries or not beside):
-                    self._now(partial(part.setSelectedIndex, entries.index(words)))
+                    part.setSelectedIndex(entries.index(words))
                     return True
         return False
 
@@ -166,7 +179,7 @@ class Windows:
         for part in self._parts(self._named(title)):
             if hasattr(part, "getColumnCount") and words in texts(part):
                 row = texts(part).index(words) // part.getColumnCount()
-                self._now(partial(part.setRowSelectionInterval, row, row))
+                part.setRowSelectionInterval(row, row)
                 return True
         return False
 
@@ -175,7 +188,7 @@ class Windows:
         parts = self._parts(self._named(title))
         next(part for part in parts if [text.strip(" :") for text in texts(part)] == [label])
         field = next(part for part in parts if hasattr(part, "setText") and hasattr(part, "isEditable"))
-        self._now(partial(field.setText, words))
+        field.setText(words)
         return True
 
     def write(self, title: str, words: str) -> bool:
@@ -184,7 +197,7 @@ class Windows:
         area = next(
             part for part in parts if hasattr(part, "getRows") and part.isEditable() and part.isShowing()
         )
-        self._now(partial(area.setText, words))
+        area.setText(words)
         return True
 
     def shoot(self, title: str, file: str) -> bool:
@@ -193,7 +206,7 @@ class Windows:
         size = window.getSize()
         image_class = self._class("java.awt.image.BufferedImage")
         image = image_class(size.width, size.height, image_class.TYPE_INT_RGB)
-        self._now(lambda: window.printAll(image.getGraphics()))
+        window.printAll(image.getGraphics())
         return bool(
             self._class("javax.imageio.ImageIO").write(image, "png", self._class("java.io.File")(file))
         )
@@ -215,17 +228,8 @@ class Windows:
         for one in [*inner, *([bar] if bar is not None else [])]:
             yield from self._parts(one)
 
-    def _later(self, work: Callable[[], object]) -> None:
-        import jpype
-
-        run = jpype.JProxy("java.lang.Runnable", dict={"run": work})
-        self._class("java.awt.EventQueue").invokeLater(run)
-
-    def _now(self, work: Callable[[], object]) -> None:
-        import jpype
-
-        run = jpype.JProxy("java.lang.Runnable", dict={"run": work})
-        self._class("java.awt.EventQueue").invokeAndWait(run)
+    def _runnable(self, work: Callable[[], object]) -> Any:
+        return self._proxy("java.lang.Runnable", dict={"run": work})
 
 
 def button_words(part: Any) -> tuple[str, ...]:
@@ -266,12 +270,7 @@ def main() -> None:
     jpype.JClass(START).main(words)
     windows = Windows()
     for line in sys.stdin:
-        order, *arguments = json.loads(line)
-        try:
-            answer: Any = {"answer": getattr(windows, order)(*arguments)}
-        except StopIteration:
-            answer = {"missing": arguments}
-        print(MARK + json.dumps(answer), flush=True)
+        print(MARK + json.dumps(windows.obey(*json.loads(line))), flush=True)
     os._exit(0)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from tests.clients import require
+from tests.serving import PATIENCE, free_port
 from tests.topcat import Topcat, running
 
 ARGUMENTS = (
@@ -28,8 +29,8 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     for argument in (*ARGUMENTS, f"--user-data-dir={tmp_path_factory.mktemp('chromium')}"):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    opened = webdriver.Chrome(options, webdriver.ChromeService(driver))
-    opened.set_page_load_timeout(60)
+    opened = webdriver.Chrome(options, webdriver.ChromeService(driver, free_port()))
+    opened.set_page_load_timeout(PATIENCE)
     yield opened
     opened.quit()
 

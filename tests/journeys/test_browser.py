@@ -13,7 +13,8 @@ from urllib.request import urlopen
 
 import pytest
 
-PATIENCE = 30  # seconds until a plot must be there
+from tests.samp import until
+from tests.serving import PATIENCE
 
 
 @pytest.fixture
@@ -36,13 +37,15 @@ def every(page: Any, css: str) -> list[Any]:
 
 @contextmanager
 def next_page(page: Any) -> Iterator[None]:
-    """What is done in it leads to another page, which is there afterwards."""
-    from selenium.webdriver.support.expected_conditions import staleness_of
+    """What is done in it leads to another page, which is there, whole, afterwards."""
+    from selenium.common.exceptions import WebDriverException
     from selenium.webdriver.support.ui import WebDriverWait
 
-    old = one(page, "html")
+    whole = "return !window.left && document.readyState === 'complete'"
+    page.execute_script("window.left = true")
     yield
-    WebDriverWait(page, PATIENCE).until(staleness_of(old))
+    between = WebDriverWait(page, PATIENCE, ignored_exceptions=[WebDriverException])  # one page and the next
+    between.until(lambda _: page.execute_script(whole))
 
 
 def drawn(page: Any, name: str) -> int:
@@ -55,7 +58,7 @@ def drawn(page: Any, name: str) -> int:
 
 def tap(live: str, query: str) -> list[dict[str, str]]:
     asked = urlencode({"LANG": "ADQL", "RESPONSEFORMAT": "csv", "QUERY": query})
-    with urlopen(f"{live}/tap/sync?{asked}", timeout=60) as answer:
+    with urlopen(f"{live}/tap/sync?{asked}", timeout=PATIENCE) as answer:
         return list(csv.DictReader(io.StringIO(answer.read().decode())))
 
 
@@ -118,10 +121,14 @@ def test_offset_can_be_taken_away(page: Any) -> None:
     open_first_example(page)
     drawn(page, "plot")
     first = "return document.getElementById('plot').data.map(t => t.y.filter(v => v !== null)[0])"
-    apart = page.execute_script(first)
+
+    def spread() -> float:
+        levels = page.execute_script(first)
+        return float(max(levels) - min(levels))
+
+    apart = spread()
     one(page, "#offset").click()
-    together = page.execute_script(first)
-    assert max(together) - min(together) < max(apart) - min(apart)
+    until(lambda: spread() < apart, "plot without offsets")
 
 
 def test_a_point_of_the_map_is_a_spectrum(page: Any) -> None:
@@ -136,7 +143,7 @@ def test_an_own_spectrum_is_uploaded_and_compared(page: Any, live: str, tmp_path
         live, "SELECT TOP 1 ssa_pubdid, accref FROM doppel.spectra WHERE teff > 5000 ORDER BY ssa_pubdid"
     )
     file = tmp_path / "mine.vot"
-    with urlopen(star["accref"], timeout=60) as answer:
+    with urlopen(star["accref"], timeout=PATIENCE) as answer:
         file.write_bytes(answer.read())
     one(page, "input[type=file]").send_keys(str(file))
     with next_page(page):

@@ -157,10 +157,11 @@ def keep(services: Any, name: str, own: Own) -> str:
 
 def kept(state: State, token: str) -> Own:
     """The upload that a token stands for; UsageFault where it is unknown or has expired."""
-    found = state.token(token.removeprefix(PREFIX))
+    word = token.removeprefix(PREFIX)
+    found = state.token(word)
     if found is None:
         raise UsageFault(
-            f"{token} stands for no upload, or for one that has expired; /encode says until when it works"
+            f"{PREFIX}{word} stands for no upload, or for one that has expired; /encode says until when it works"
         )
     return Own.from_bytes(found.content)
 

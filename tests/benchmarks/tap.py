@@ -6,7 +6,7 @@ Our side is a release that our own writer makes of the peer's table, served by a
 queries are alike, so that an answer kept from before does not win. Every request opens a connection, and both
 services are asked in turns. Printed are medians, first bytes, CPU time of the server's processes per request,
 and the ratios of wall and CPU time; requests per second with one and with two processes; memory while rows
-stream; and questions to 5 million rows.
+stream; questions to 5 million rows; and an upload of 100,000 rows, which the peer would not take.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from urllib.parse import urlencode
 
 import numpy as np
@@ -73,10 +74,10 @@ def cone(service: Service) -> Timed:
     return service.sync(f"SELECT * FROM {service.table} WHERE 1 = {inside}")
 
 
-def upload(service: Service) -> Timed:
-    """100 rows, joined by position."""
+def upload(service: Service, rows: int = 100) -> Timed:
+    """Places all over the sky, joined by position."""
     draw = np.random.default_rng(next(NUMBER))
-    places = zip(draw.uniform(0, 360, 100), np.degrees(np.arcsin(draw.uniform(-1, 1, 100))), strict=True)
+    places = zip(draw.uniform(0, 360, rows), np.degrees(np.arcsin(draw.uniform(-1, 1, rows))), strict=True)
     cells = "".join(f"<TR><TD>{n}</TD><TD>{ra}</TD><TD>{dec}</TD></TR>" for n, (ra, dec) in enumerate(places))
     table = (
         '<VOTABLE version="1.3" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE><TABLE>'
@@ -88,7 +89,7 @@ def upload(service: Service) -> Timed:
         f"SELECT u.n, w.id, w.f01 FROM TAP_UPLOAD.mine AS u JOIN {service.table} AS w "
         "ON 1 = CONTAINS(POINT(w.ra, w.dec), CIRCLE(u.ra, u.dec, 0.5))"
     )
-    body = multipart(form(query, UPLOAD="mine,param:part"), table)
+    body = multipart(form(query, UPLOAD="mine,param:part", MAXREC=str(ROWS)), table)
     return service.send("/sync", body, f"multipart/form-data; boundary={MULTIPART}")
 
 
@@ -224,6 +225,7 @@ def report(given: argparse.Namespace, service: Service, peers: Sequence[Service]
     """All parts that one process of ours takes part in."""
     if "large" in given.parts:
         large(service, 20)
+        measured("upload of 100,000 rows, joined", partial(upload, rows=100_000), 3, [service])
     if "legs" in given.parts:
         heads = (
             f"{'      ms     first    CPU ms':>29} |{'   peer ms     first    CPU ms':>30} |    ratio of CPU"

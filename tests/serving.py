@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import random
 import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO
 from urllib.error import URLError
 from urllib.request import urlopen
 
@@ -38,7 +38,7 @@ def free_port() -> int:
 
 @contextmanager
 def serving(config: Path, log: Path, environment: Mapping[str, str] | None = None) -> Iterator[str]:
-    """The base URL of a service of this configuration; its log is written to `log`."""
+    """The base URL of a service of this configuration; its log is written to `log`, its state beside that."""
     with running(config, log, environment) as (base, _):
         yield base
 
@@ -50,7 +50,11 @@ def running(
     """The same with its process, which must end when it is told to."""
     port = free_port()
     command = [sys.executable, "-m", "service.cli", "serve", "--config", str(config), "--port", str(port)]
-    with log.open("wb") as stream, _start(command, stream, environment) as process:
+    own = {**(environment or os.environ), "DOPPEL_STATE_DIRECTORY": str(log.with_name("state"))}
+    with (
+        log.open("wb") as stream,
+        subprocess.Popen(command, stdout=stream, stderr=stream, env=own) as process,
+    ):
         try:
             await_health(f"http://127.0.0.1:{port}", process, log)
             yield f"http://127.0.0.1:{port}", process
@@ -74,12 +78,6 @@ def in_thread(
         server.should_exit = True
         thread.join(PATIENCE)
         assert not thread.is_alive()
-
-
-def _start(
-    command: Sequence[str], stream: IO[bytes], environment: Mapping[str, str] | None
-) -> subprocess.Popen[bytes]:
-    return subprocess.Popen(command, stdout=stream, stderr=stream, env=environment)
 
 
 def finish(process: subprocess.Popen[bytes]) -> None:

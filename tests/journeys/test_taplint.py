@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -68,8 +67,7 @@ def service(
     path = config_path.with_name(f"{request.param}.toml")
     index = f'[index]\nengine = "postgres"\ndatabase = "{database}"\n'
     path.write_text(f"{config_path.read_text(encoding='utf-8')}\n{index}", encoding="utf-8")
-    own = {**os.environ, "DOPPEL_STATE_DIRECTORY": str(tmp_path / "state")}  # no other engine does its jobs
-    with serving(path, tmp_path / "service.log", own) as base:
+    with serving(path, tmp_path / "service.log") as base:
         yield base
 
 

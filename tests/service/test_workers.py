@@ -42,9 +42,7 @@ def two_processes(config_path: Path, log: Path, **more: str) -> Iterator[str]:
 @pytest.fixture(scope="module")
 def crew(config_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """With its state in a file."""
-    directory = tmp_path_factory.mktemp("crew")
-    state = str(directory / "state")  # its own: other processes serve that archive in these tests too
-    with two_processes(config_path, directory / "service.log", DOPPEL_STATE_DIRECTORY=state) as base:
+    with two_processes(config_path, tmp_path_factory.mktemp("crew") / "service.log") as base:
         yield base
 
 
@@ -178,13 +176,11 @@ def test_a_service_ends_while_all_its_places_are_taken_and_gives_the_jobs_back(
     config_path: Path, tmp_path: Path
 ) -> None:
     """What is given back is not taken again by the process that ends: nothing would stop it there."""
-    state = tmp_path / "state"
-    more = {"DOPPEL_STATE_DIRECTORY": str(state)}
-    with two_processes(config_path, tmp_path / "service.log", **more) as base:
+    with two_processes(config_path, tmp_path / "service.log") as base:
         paths = [created(base, ENDLESS) for _ in range(6)]
         for path in paths[:4]:
             until(base, path, "EXECUTING")
-    with sqlite3.connect(state / "state.sqlite") as database:
+    with sqlite3.connect(tmp_path / "state" / "state.sqlite") as database:
         given = "SELECT phase, worker, started, ended, attempts FROM jobs"
         jobs = database.execute(given).fetchall()
     database.close()
@@ -216,11 +212,7 @@ def killed(config_path: Path, directory: Path, environment: dict[str, str]) -> I
 
 def test_kill_9_loses_no_job_and_none_is_stuck(config_path: Path, tmp_path: Path) -> None:
     """A job is run again after the first loss and told ERROR after the second; others are as they were."""
-    environment = {
-        **os.environ,
-        "DOPPEL_STATE_DIRECTORY": str(tmp_path / "state"),
-        "DOPPEL_LIMITS_JOBS_PER_CLIENT": "4",
-    }
+    environment = {**os.environ, "DOPPEL_LIMITS_JOBS_PER_CLIENT": "4"}
     with killed(config_path, tmp_path, environment) as base:
         long, done = created(base, ENDLESS), created(base, SHORT)
         pending = created(base, {"LANG": "ADQL", "RUNID": "later"})

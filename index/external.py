@@ -16,7 +16,7 @@ from pyarrow import dataset, parquet
 from encoder.model_config import EXTERNAL, ModelConfig
 from encoder.recipe import NO_GRID, Latent, Recipe
 from index.content import Refusal, TrainedModel
-from index.distance import usable
+from index.distance import LARGEST, usable
 from index.rows import Embeddings, nothing
 
 Float32 = NDArray[np.float32]
@@ -84,21 +84,28 @@ def _texts(table: pa.Table, name: str) -> pa.Array:
 
 
 def _matrix(path: Path, table: pa.Table, name: str) -> Float32:
-    """(n, d) of a column of lists; ExternalError where their lengths differ."""
+    """(n, d) of a column of lists, NaN where there is none; ExternalError where their lengths differ."""
     kind, rows = table[name].type, table[name].combine_chunks()
     lists = pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
     if not lists or not pa.types.is_floating(kind.value_type):
         raise ExternalError(f"{path.name}: {name} is {kind}; it must hold lists of floats")
     if not len(rows):
         return np.empty((0, 0), np.float32)
-    lengths = pc.unique(pc.list_value_length(rows)).to_pylist()
-    if len(lengths) != 1 or lengths[0] is None:
+    held = rows.drop_null() if rows.null_count else rows
+    lengths = pc.unique(pc.list_value_length(held)).to_pylist()
+    if len(lengths) != 1:
         raise ExternalError(f"{path.name}: {name} must have one length in all rows; there are {lengths[:5]}")
     low, high = DIMENSIONS
     if not low <= lengths[0] <= high:
         raise ExternalError(f"{path.name}: {name} has {lengths[0]} values; allowed: {low} to {high}")
-    values = pc.list_flatten(rows).to_numpy(zero_copy_only=False)
-    return np.ascontiguousarray(values, np.float32).reshape(len(rows), lengths[0])
+    flat = pc.list_flatten(held).to_numpy(zero_copy_only=False)
+    with np.errstate(over="ignore"):  # a number beyond float32 is none that can be used
+        values = np.ascontiguousarray(flat, np.float32).reshape(len(held), lengths[0])
+    if held is rows:
+        return values
+    matrix = np.full((len(rows), lengths[0]), np.nan, np.float32)
+    matrix[rows.is_valid().to_numpy(zero_copy_only=False)] = values
+    return matrix
 
 
 def external_model(
@@ -112,9 +119,8 @@ def external_model(
     places, refused = _matched(config, given, seen)
     embeddings = _embeddings(given, places)
     if not len(embeddings.of):
-        raise ExternalError(
-            f"model {config.name}: {given.path.name} has no vector of a spectrum of the archive"
-        )
+        some = "no vector" if (places < 0).all() else f"no vector of finite numbers up to {LARGEST:g}"
+        raise ExternalError(f"model {config.name}: {given.path.name} has {some} of a spectrum of the archive")
     objects = seen["object_key"].take(pa.array(embeddings.of))
     recipe = _recipe(config, given, embeddings.vectors, objects)
     _write(directory, recipe, embeddings.vectors, objects)
@@ -196,7 +202,7 @@ def _recipe(config: ModelConfig, given: Given, vectors: Float32, objects: pa.Chu
         grid=NO_GRID,
         min_coverage=0.0,
         latents=latents,
-        presets={"physics": all_of_them},
+        presets={"physics": all_of_them, "all": all_of_them},
         default_preset="physics",
         settings={"vectors": given.path.name, "scales": config.scales},
     )
@@ -232,7 +238,10 @@ def _write(directory: Path, recipe: Recipe, vectors: Float32, objects: pa.Chunke
     one, other = _pairs(objects)
     scale = np.array([latent.scale for latent in recipe.latents])
     distance = np.sqrt((((vectors[one].astype(np.float64) - vectors[other]) / scale) ** 2).sum(axis=1))
-    report = {"n": len(vectors), "repeat_distances": {"physics": np.sort(distance).tolist()}}
+    report = {
+        "n": len(vectors),
+        "repeat_distances": dict.fromkeys(recipe.presets, np.sort(distance).tolist()),
+    }
     directory.mkdir(parents=True)
     (directory / "recipe.json").write_text(recipe.to_json(), encoding="utf-8")
     (directory / "report.json").write_text(json.dumps(report), encoding="utf-8")
@@ -244,9 +253,12 @@ def _embeddings(given: Given, places: Int64) -> Embeddings:
     """Of spectra (n,) by the `places` of their vectors or −1; no labels, no anomaly, sigmas where given."""
     held = np.append(usable(given.vectors), False)
     of = np.flatnonzero(held[places])
-    missing, unusable = f"{given.path.name} has no vector of it", "its vector is not finite"
+    missing = f"{given.path.name} has no vector of it"
+    unusable = f"its vector is NULL, or not of finite numbers up to {LARGEST:g}"
     reasons = {int(row): missing if places[row] < 0 else unusable for row in np.flatnonzero(~held[places])}
     vectors = given.vectors[places[of]]
     sigmas = np.full_like(vectors, np.nan) if given.sigmas is None else given.sigmas[places[of]]
+    if given.sigmas is not None:
+        sigmas[~((sigmas > 0) & (sigmas <= LARGEST))] = np.nan  # no error is zero, or less
     none, nan = np.empty((len(of), 0), np.float32), np.full(len(of), np.nan, np.float32)
     return Embeddings(of, vectors, sigmas, none, none, none, none, none, nan, reasons)

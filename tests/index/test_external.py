@@ -16,6 +16,7 @@ from encoder.collection import Collection, CollectionConfig
 from encoder.spectrum import Facts, RefusedSpectrum, Spectrum
 from index.build import Report, build
 from index.facts import read_facts
+from index.metric import parse_space
 from index.release import OpenRelease
 from index.releases import Releases
 from index.rows import facts_of
@@ -191,11 +192,38 @@ VECTOR = pa.array(np.ones((N, D), np.float32).tolist())
         ({"spectrum_id": pa.array(["S1"] * N)}, "vectors.parquet has 'S1' twice"),
         ({"spectrum_id": pa.array([f"T{n}" for n in range(N)])}, "no vector of a spectrum of the archive"),
         ({"vector": VECTOR}, "value 0 is the same in all repeats"),
+        ({"vector": pa.array([[1e12] * D] * N)}, r"no vector of finite numbers up to 1e\+09 of a spectrum"),
+        (
+            {"vector": pa.array([None] * N, pa.list_(pa.float32()))},
+            "one length in all rows; there are \\[\\]",
+        ),
     ],
 )
 def test_vectors_that_can_not_be_used(tmp_path: Path, changes: Mapping[str, pa.Array], message: str) -> None:
     with pytest.raises(BuildError, match=message):
         built(written(tmp_path, **changes))
+
+
+def test_a_row_without_a_vector_or_an_error_stops_no_build(tmp_path: Path) -> None:
+    vectors = np.random.default_rng(1).normal(size=(N, D)).tolist()
+    vectors[1], vectors[2][0] = None, None
+    errors = [[0.1] * D for _ in range(N)]
+    errors[3], errors[4], errors[5][:2] = None, [-0.1] * D, [0.0, np.inf]
+    lists = {"vector": pa.array(vectors, pa.list_(pa.float64())), "sigma": pa.array(errors)}
+    names = pa.array([f"S{number}" for number in range(N)])
+    report = built(written(tmp_path, CONFIG, spectrum_id=names, **lists))
+    assert report.embedded == {"given": N - 2}
+    with closing(OpenRelease.open(Releases(tmp_path / "releases").current())) as opened:
+        rows = {name: opened.row_of(f"ivo://doppel.example/elsewhere?{name}") for name in names.to_pylist()}
+        assert {opened.no_embedding(rows[name] or 0, "given") for name in ("S1", "S2")} == {
+            "its vector is NULL, or not of finite numbers up to 1e+09"
+        }
+        sql = "SELECT ssa_pubdid, z00_sigma, z02_sigma FROM release.doppel.given"
+        held = {did.partition("?")[2]: errors for did, *errors in opened.engine.rows(sql)}
+        assert held["S6"] == pytest.approx([0.1, 0.1])
+        assert [held[name] for name in ("S3", "S4")] == [[None, None]] * 2
+        assert held["S5"] == [None, pytest.approx(0.1)]
+        assert parse_space("all", opened.models["given"].recipe).all()
 
 
 BAD = """spectrum_id,file,publisher_did,ra_deg,dec_deg,teff,date_obs,flux_unit,wave_medium,R

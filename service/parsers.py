@@ -23,7 +23,7 @@ from service.errors import TimeoutFault, TooLargeFault, UsageFault
 from service.own_spectrum import Own, Told, read_own
 
 LENGTH = struct.Struct(">Q")
-GOOD, REFUSED = b"+", b"-"
+READY, GOOD, REFUSED = b"!", b"+", b"-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class Bounds:
 
     file_bytes: int = 64 * 1024 * 1024
     memory_bytes: int = 2 * 1024**3
-    seconds: float = 20.0
+    seconds: float = 20.0  # from when its process is ready
 
 
 class Parsers:
@@ -61,6 +61,8 @@ class Parsers:
         """What a process says of the file; TimeoutFault where it had to be killed."""
         head = json.dumps(told).encode()
         with self._take() as process:
+            if process.stdout is not None:
+                process.stdout.read(len(READY))  # nothing, where it has ended
             try:
                 answer, _ = process.communicate(LENGTH.pack(len(head)) + head + content, self.bounds.seconds)
             except subprocess.TimeoutExpired:
@@ -96,6 +98,8 @@ def main() -> None:
     import astropy.io.votable
     import astropy.table  # noqa: F401 -- loaded while nobody waits
 
+    sys.stdout.buffer.write(READY)
+    sys.stdout.buffer.flush()
     size = sys.stdin.buffer.read(LENGTH.size)
     if len(size) < LENGTH.size:
         return

@@ -19,6 +19,7 @@ from service.query.run import Question, fetch
 
 AWAY = 0.5  # how far a combined query goes beyond its examples, away from those it shall be unlike
 CANDIDATES = 5  # times as many as are asked for are looked at when the errors decide the order
+UNCOVERED = "covers too little of its grid; /encode says how much"
 PULLS = (0.8, 1.25)  # spread of a block's pulls within which its errors are believed
 
 
@@ -61,7 +62,7 @@ def reference(
     else:
         vector = uploads(release, text).get(model.name) if uploads else None
     if vector is None:
-        reason = release.no_embedding(row, model.name) if row is not None else "outside its grid"
+        reason = release.no_embedding(row, model.name) if row is not None else UNCOVERED
         raise UsageFault(f"{name}: the model {model.name} cannot compare {text}: {reason}")
     return Reference(text, model, likeness.space, likeness.preset, vector, () if row is None else (row,))
 

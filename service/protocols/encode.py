@@ -83,19 +83,29 @@ def prepared_for(model: Model, spectrum: Spectrum) -> Prepared:
     return prepared
 
 
+def prepared_by(release: OpenRelease, spectrum: Spectrum) -> dict[str, Prepared | RefusedSpectrum]:
+    """By model the spectrum on its grid, or why it cannot be embedded; UsageFault where none can."""
+    found: dict[str, Prepared | RefusedSpectrum] = {}
+    for model in release.models.values():
+        try:
+            found[model.name] = prepared_for(model, spectrum)
+        except RefusedSpectrum as reason:
+            found[model.name] = reason
+    if all(isinstance(one, RefusedSpectrum) for one in found.values()):
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in found.items())
+        raise UsageFault(f"No model of this archive can embed the spectrum: {reasons}")
+    return found
+
+
 def answer(release: OpenRelease, own: Own) -> dict[str, Any]:
     """What every model of the release makes of the spectrum, as JSON writes it; UsageFault where none can."""
     models: dict[str, Any] = {}
-    for model in release.models.values():
-        try:
-            prepared = prepared_for(model, own.spectrum)
-        except RefusedSpectrum as reason:
-            models[model.name] = {"refused": str(reason)}
+    for name, prepared in prepared_by(release, own.spectrum).items():
+        if isinstance(prepared, RefusedSpectrum):
+            models[name] = {"refused": str(prepared)}
             continue
-        models[model.name] = model_words(model, prepared, model.encoder.encode([prepared]))
-    if all("refused" in words for words in models.values()):
-        reasons = "; ".join(f"{name}: {words['refused']}" for name, words in models.items())
-        raise UsageFault(f"No model of this archive can embed the spectrum: {reasons}")
+        model = release.models[name]
+        models[name] = model_words(model, prepared, model.encoder.encode([prepared]))
     return {"release": release.id, "spectrum": spectrum_words(own), "models": models}
 
 
@@ -161,21 +171,19 @@ def kept(state: State, token: str) -> Own:
     found = state.token(word)
     if found is None:
         raise UsageFault(
-            f"{PREFIX}{word} stands for no upload, or for one that has expired; /encode says until when it works"
+            f"{PREFIX}{word} stands for no upload, or for one that has expired; "
+            "/encode says until when it works"
         )
     return Own.from_bytes(found.content)
 
 
 def upload_vectors(state: State, release: OpenRelease, token: str) -> Mapping[str, NDArray[np.float32]]:
-    """The vector (n_latent,) of an upload by every model that can embed it."""
-    spectrum, vectors = kept(state, token).spectrum, {}
-    for model in release.models.values():
-        try:
-            prepared = prepared_for(model, spectrum)
-        except RefusedSpectrum:
-            continue
-        vectors[model.name] = model.encoder.encode([prepared]).vectors[0]
-    return vectors
+    """The vector (n_latent,) of an upload by every model that can embed it; UsageFault where none can."""
+    return {
+        name: release.models[name].encoder.encode([prepared]).vectors[0]
+        for name, prepared in prepared_by(release, kept(state, token).spectrum).items()
+        if not isinstance(prepared, RefusedSpectrum)
+    }
 
 
 async def post_spectrum(request: Request) -> Response:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from index.strategy import Plan
 
 TOKEN = "upload:"  # noqa: S105 (how references to uploaded spectra begin)
-NO_REASON = "outside its grid"
+NO_REASON = "covers too little of its grid"
 MAX_REFERENCES = 10_000
 MAX_NEIGHBOURS = 10_000
 MAX_PAIRS = 1_000_000

@@ -77,7 +77,7 @@ def test_a_spectrum_that_covers_too_little_says_how_much(release, own):
 def test_unknown_and_expired_tokens_are_told(state, own):
     with pytest.raises(UsageFault, match="upload:nothing stands for no upload"):
         kept(state, "upload:nothing")
-    with pytest.raises(UsageFault, match="^upload:nothing stands"):
+    with pytest.raises(UsageFault, match=r"^upload:nothing stands"):
         kept(state, "nothing")  # as ADQL's references are handed on
     old = state.keep_token("old", own.to_bytes(), -1)
     with pytest.raises(UsageFault, match="stands for no upload"):

@@ -198,6 +198,22 @@ def test_encode_says_what_is_wrong_with_a_file(client):
     assert "The spectrum cannot be used: " in prose.text
 
 
+def test_a_file_that_no_model_can_compare_is_refused_with_every_models_reason(client):
+    ultraviolet = "".join(f"{wave} {1 + wave % 7}\n" for wave in range(2000, 2600)).encode()
+    for path in ("/encode", "/similar_to"):
+        answer = client.post(f"{path}?UNIT=Angstrom", files={"spectrum": ("a.txt", ultraviolet)})
+        assert answer.status_code == 400
+        assert "No model of this archive can embed the spectrum: optical: covers nothing of " in answer.text
+        assert "; halpha: covers nothing of " in answer.text
+
+
+def test_a_file_that_another_model_can_compare_is_told_where_to_ask(client):
+    red = "".join(f"{wave} {1 + wave % 7}\n" for wave in range(6400, 6800)).encode()
+    answer = client.post("/similar_to?UNIT=Angstrom&SPACE=optical", files={"spectrum": ("a.txt", red)})
+    assert "covers too little of its grid; /encode says how much" in answer.text
+    assert client.post("/similar_to?UNIT=Angstrom", files={"spectrum": ("a.txt", red)}).status_code == 200
+
+
 # --- several references, reasons, errors ---
 
 

@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 BLOCK = 4096  # rows at a time
-CACHED = 65_536  # numbers that stay in the cache while they are worked on
+CACHED = 32_768  # numbers that stay in the cache while they are worked on
+GROUP = 64  # numbers of which one is the least
 UNIT = float(np.finfo(np.float32).eps)  # twice the rounding error of one float32 operation
 TINY = np.float32(1e-30)  # covers the squares that float32 loses to zero
+MOST = float(np.finfo(np.float32).max)
 LARGEST = 1e9  # of a value; with HEAVIEST squares stay within float32
 HEAVIEST = 1e16  # of a weight
 
@@ -98,44 +100,105 @@ def squares(vectors: Vectors, query: Vectors, weights: Weights, places: Places |
     """d² (n,) of the rows at `places`, all if None, quickly in float32: relative error (d + 8) UNIT."""
     n, dimension = len(vectors) if places is None else len(places), len(query)
     result = np.empty(n, dtype=np.float32)
-    buffer = np.empty((max(CACHED // dimension, 16), dimension), dtype=np.float32)
+    buffer = np.empty((min(n, max(CACHED // dimension, 16)), dimension), dtype=np.float32)
+    repeated = np.tile(query, (len(buffer), 1))  # short rows are slow to subtract one from many
     for rows in _blocks(n, len(buffer)):
-        offsets = buffer[: rows.stop - rows.start]
+        offsets, point = buffer[: rows.stop - rows.start], repeated[: rows.stop - rows.start]
         if places is None:
-            np.subtract(vectors[rows], query, out=offsets)
+            np.subtract(vectors[rows], point, out=offsets)
         else:
             np.take(vectors, places[rows], axis=0, out=offsets, mode="clip")
-            offsets -= query
+            offsets -= point
         offsets *= offsets
         np.dot(offsets, weights.single, out=result[rows])
     return result
 
 
-def row_bounds(
+def row_blocks(
     vectors: Vectors,
     query: Vectors,
     weights: Weights,
     places: Places | None = None,
     near: Callable[..., Vectors] = squares,
-) -> Iterator[Bounds]:
-    """Bounds of d² between `query` (d,) and the rows of `vectors` (n, d) at `places`, all rows if None.
+) -> Iterator[Vectors]:
+    """d² of the rows of `vectors` (n, d) at `places`, all if None, some (b,) after others: as `near` computes
+    them, as exactly as `squares`."""
+    for rows in _blocks(len(vectors) if places is None else len(places), CACHED):
+        if places is None:
+            yield near(vectors[rows], query, weights)
+        else:
+            yield near(vectors, query, weights, places[rows])
 
-    `near` computes d², as exactly as `squares`.
+
+def column_blocks(
+    columns: Vectors, query: Vectors, weights: Weights, places: Places | None = None
+) -> Iterator[Vectors]:
+    """The same from `columns` (d, n): reads only the latents that carry weight; a block is overwritten by the
+    next."""
+    n_rows = columns.shape[1] if places is None else len(places)
+    buffers = np.empty((2, min(n_rows, CACHED)), dtype=np.float32)
+    for rows in _blocks(n_rows, CACHED):
+        sums, others = buffers[:, : rows.stop - rows.start]
+        for column, scale in zip(weights.kept.tolist(), weights.scale, strict=True):
+            offsets = sums if column == weights.kept[0] else others
+            if places is None:
+                np.subtract(columns[column, rows], query[column], out=offsets)
+            else:
+                np.take(columns[column], places[rows], out=offsets, mode="clip")
+                offsets -= query[column]
+            offsets *= scale
+            offsets *= offsets
+            if offsets is others:
+                sums += others
+        yield sums
+
+
+def k_nearest(blocks: Iterable[Vectors], k: int, dimension: int) -> Places:
+    """Where in `blocks`, as if they were one, the `k` nearest can be, ties included: few more than k."""
+    where, near = np.empty(0, dtype=np.int64), np.empty(0, dtype=np.float32)
+    limit, seen = MOST, 0
+    for block in blocks:
+        found = np.flatnonzero(block <= (limit if seen else _beyond(kth_least(block, k), dimension)))
+        if len(found):
+            where, near = np.concatenate([where, found + seen]), np.concatenate([near, block[found]])
+            limit = _beyond(kth_least(near, k), dimension)
+            kept = near <= limit
+            where, near = where[kept], near[kept]
+        seen += len(block)
+    return where
+
+
+def inside(blocks: Iterable[Vectors], radius: float, dimension: int) -> Places:
+    """Where in `blocks`, as if they were one, the distance can be at most `radius`."""
+    limit = _beyond(radius * radius, dimension)
+    found, seen = [np.empty(0, dtype=np.int64)], 0
+    for block in blocks:
+        found.append(np.flatnonzero(block <= limit) + seen)
+        seen += len(block)
+    return np.concatenate(found)
+
+
+def _beyond(square: float, dimension: int) -> float:
+    """What d² in float32 does not exceed where the true one is no greater than where it came out `square`."""
+    return min(square * (1 + 3 * (dimension + 8) * UNIT) + 3 * float(TINY), MOST)
+
+
+def kth_least(values: Vectors, k: int) -> float:
+    """Not less than the k-th least of `values` (n,), and seldom much more: that of the least of every group.
+
+    Infinite where they are fewer.
     """
-    error = np.float32((len(query) + 8) * UNIT)
-    for rows in _blocks(len(vectors) if places is None else len(places), 4 * BLOCK):
-        where = np.arange(rows.start, rows.stop) if places is None else places[rows]
-        sums = near(
-            vectors[rows] if places is None else vectors, query, weights, None if places is None else where
-        )
-        slack = sums * error + TINY
-        yield where, (sums - slack)[None], (sums + slack)[None]
+    n_groups = len(values) // GROUP
+    if n_groups >= k:
+        values = values[: n_groups * GROUP].reshape(GROUP, n_groups).min(axis=0)
+    return float(np.partition(values, k - 1)[k - 1]) if k <= len(values) else np.inf
 
 
 def batch_bounds(
     vectors: Vectors, queries: Vectors, weights: Weights, places: Places | None = None
 ) -> Iterator[Bounds]:
-    """The same for all `queries` (m, d) at once, by ‖y‖² − 2 y·p + ‖p‖² in float32.
+    """Bounds of d² between `queries` (m, d) and the rows of `vectors` (n, d) at `places`, all rows if None,
+    by ‖y‖² − 2 y·p + ‖p‖² in float32.
 
     y and p are taken about the mean of the queries; the error is below (2 d + 16) UNIT (‖y‖² + ‖p‖²).
     """
@@ -156,25 +219,7 @@ def batch_bounds(
         yield where, sizes - slack, sizes + slack
 
 
-def column_bounds(
-    columns: Vectors, query: Vectors, weights: Weights, places: Places | None = None
-) -> Iterator[Bounds]:
-    """The same for one query from `columns` (d, n): reads only the latents that carry weight."""
-    error = np.float32((len(weights.kept) + 8) * UNIT)
-    for rows in _blocks(columns.shape[1] if places is None else len(places), 4 * BLOCK):
-        where = np.arange(rows.start, rows.stop) if places is None else places[rows]
-        sums = np.zeros((1, len(where)), dtype=np.float32)
-        for column, scale in zip(weights.kept, weights.scale, strict=True):
-            values = columns[column, rows] if places is None else columns[column].take(where)
-            offsets = values - query[column]
-            offsets *= scale
-            offsets *= offsets
-            sums += offsets
-        slack = sums * error + TINY
-        yield where, sums - slack, sums + slack
-
-
-def k_nearest(bounds: Iterable[Bounds], k: int, n_queries: int = 1) -> list[Places]:
+def k_nearest_each(bounds: Iterable[Bounds], k: int, n_queries: int) -> list[Places]:
     """For each query the places that can be among its `k` nearest, ties included: few more than k."""
     best = np.full((n_queries, k), np.inf, dtype=np.float32)  # the k least upper bounds so far
     found: list[tuple[NDArray[np.intp], Places, Vectors]] = []
@@ -183,7 +228,7 @@ def k_nearest(bounds: Iterable[Bounds], k: int, n_queries: int = 1) -> list[Plac
         if len(which) == 0:
             continue
         found.append((which, places[where], low[which, where]))
-        touched = np.unique(which) if n_queries > 1 else slice(None)
+        touched = np.unique(which)
         both = np.concatenate([best[touched], high[touched]], axis=1)
         both.partition(k - 1, axis=1)
         best[touched] = both[:, :k]
@@ -192,13 +237,6 @@ def k_nearest(bounds: Iterable[Bounds], k: int, n_queries: int = 1) -> list[Plac
     kept = low <= limit[asked]
     asked, places = asked[kept], places[kept]
     return [places[asked == query] for query in range(n_queries)]
-
-
-def inside(bounds: Iterable[Bounds], radius: float) -> Places:
-    """The places whose distance from the one query can be at most `radius`."""
-    limit = radius * radius * (1 + UNIT)
-    found = [places[low[0] <= limit] for places, low, _ in bounds]
-    return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
 
 
 def _blocks(length: int, size: int) -> Iterator[slice]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from index.distance import Ids, Places, Reals, Vectors, Weights
+from index.distance import Ids, Places, Reals, Vectors, Weights, kth_least
 
 Bitmap = NDArray[np.uint8]  # one bit per place, lowest bit first
 KNOWN_METRICS = 16
@@ -94,8 +94,8 @@ class Lists:
     def reach(self, query: Vectors, weights: Weights) -> Vectors:
         """No row of a list is nearer than this: the distance (n_lists,) of its box, rounded down."""
         point = weights.taken(query)
-        outside = np.maximum(weights.taken(self.boxes[0]) - point, point - weights.taken(self.boxes[1]))
-        np.maximum(outside, 0, out=outside)
+        outside = np.clip(point, weights.taken(self.boxes[0]), weights.taken(self.boxes[1]))
+        outside -= point
         outside *= outside
         lowest: Vectors = np.sqrt((outside @ weights.factors.astype(np.float32)) * np.float32(1 - 1e-4))
         return lowest
@@ -122,11 +122,9 @@ class Found:
     @classmethod
     def best(cls, places: Places, squares: Vectors, keep: int) -> Found:
         """The nearest `keep` of some rows in any order."""
-        if len(places) > keep:
-            least = np.argpartition(squares, keep)[:keep]
-            places, squares = places[least], squares[least]
-        order = np.argsort(squares, kind="stable")
-        return cls(places[order], squares[order])
+        least = np.flatnonzero(squares <= kth_least(squares, keep))
+        least = least[np.argsort(squares[least], kind="stable")[:keep]]
+        return cls(places[least], squares[least])
 
     def joined(self, other: Found, k: int) -> Found:
         places = np.concatenate([self.places, other.places])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,11 +20,12 @@ from index.distance import (
     Vectors,
     Weights,
     batch_bounds,
-    column_bounds,
+    column_blocks,
     distances,
     inside,
     k_nearest,
-    row_bounds,
+    k_nearest_each,
+    row_blocks,
     squares,
 )
 from index.lists import Bitmap, Found, Lists, visit
@@ -260,11 +261,18 @@ class Part:
         if places is not None and len(places) <= min(8 * k, BLOCK):
             return [places] * len(queries)
         if len(queries) > 1:
-            return k_nearest(batch_bounds(self.vectors, queries, weights, places), k, len(queries))
+            return k_nearest_each(batch_bounds(self.vectors, queries, weights, places), k, len(queries))
         if columns and self.columns is not None:
-            return k_nearest(column_bounds(self.columns, queries[0], weights, places), k)
+            blocks = column_blocks(self.columns, queries[0], weights, places)
+        else:
+            blocks = self._blocks(queries[0], weights, places)
+        found = k_nearest(blocks, k, self.vectors.shape[1])
+        return [found if places is None else places[found]]
+
+    def _blocks(self, query: Vectors, weights: Weights, places: Places | None) -> Iterator[Vectors]:
+        """d² of the rows at `places`, all if None, in float32."""
         near = squares if self.codes is None or places is None else self.codes.squares
-        return k_nearest(row_bounds(self.vectors, queries[0], weights, places, near), k)
+        return row_blocks(self.vectors, query, weights, places, near)
 
     def _plain(self, queries: Vectors, k: int) -> list[tuple[Ids, int]]:
         """The nearest lists of each query, as many as the wanted recall needs.
@@ -315,11 +323,11 @@ class Part:
         metric = weights if weighted else codes.metric
         remoteness = lists.remoteness(query, metric)
         order = np.argsort(remoteness)
-        wanted, keep = max(self.limits.rows_first, self.limits.rows_per_match * k), k + SPARE
+        keep = k + SPARE
 
         def best_in(numbers: Ids, places: Places) -> Found:
             if weighted or len(places) < SPARSE * lists.sizes[numbers].sum():
-                return self._nearest_in(places, query, metric, keep, codes)
+                return Found.best(places, codes.squares(self.vectors, query, metric, places), keep)
             near, found = codes.search(query, numbers, keep, passing.bitmap(places))
             found = full(found)
             return Found(found, near[: len(found)])
@@ -327,14 +335,19 @@ class Part:
         first = more = max(self.limits.lists_first, lists.needed)
         if weighted:
             first, more = self._weighted_rounds(weights)
-        rounds = passing.rounds(lists, order, first, more, wanted)
+        rounds = passing.rounds(lists, order, first, more, self._wanted(k))
         best, visited = visit(rounds, best_in, remoteness, self.limits.farther, k, keep)
         return best.places, visited
 
+    def _wanted(self, k: int) -> int:
+        """Passing rows to see before the first look at an answer."""
+        return max(self.limits.rows_first, self.limits.rows_per_match * k)
+
     def _weighted_rounds(self, weights: Weights) -> tuple[int, int]:
         """Lists before the first look at an answer by own weights, and further lists at a time."""
-        few = self._listed[0].effective(weights) < self.limits.few_latents
-        return self.limits.weighted_few if few else self.limits.weighted
+        shared = self._listed[0].effective(weights)
+        first = next(n_lists for least, n_lists in self.limits.weighted if shared >= least)
+        return first, first // 2
 
     def _weighted(self, queries: Vectors, k: int, weights: Weights) -> list[tuple[Places, int]]:
         """`_visited` for many: two rounds together; who is not settled then goes on alone."""
@@ -355,14 +368,14 @@ class Part:
             for query, one in zip(queries, looked, strict=True)
         ]
 
-    def _nearest_in(self, places: Places, query: Vectors, weights: Weights, keep: int, codes: Codes) -> Found:
-        return Found.best(places, codes.squares(self.vectors, query, weights, places), keep)
-
     def _certified(self, query: Vectors, k: int, weights: Weights, passing: Passing) -> tuple[Places, int]:
-        """A quick answer bounds the k-th distance; then all that can lie within it is read."""
-        places, _ = self._visited(query, k, weights, passing, Strategy.WEIGHTED_LISTS)
-        bound = np.sort(distances(self.vectors, query, weights, places))[k - 1 :]
-        return self._inside(query, float(bound[0]) if len(bound) else np.inf, weights, passing)
+        """The first round bounds the k-th distance; then all that can lie within it is read."""
+        lists, codes = self._listed
+        order = np.argsort(lists.remoteness(query, weights))
+        _, places = next(passing.rounds(lists, order, self.limits.lists_first, 0, self._wanted(k)))
+        near = Found.best(places, codes.squares(self.vectors, query, weights, places), k)
+        found = distances(self.vectors, query, weights, near.places)
+        return self._inside(query, float(found.max()) if len(found) == k else np.inf, weights, passing)
 
     def _inside(self, query: Vectors, radius: float, weights: Weights, passing: Passing) -> tuple[Ids, int]:
         if self.lists is None or passing.count <= self.limits.subset_rows:
@@ -370,8 +383,8 @@ class Part:
         else:
             reached = np.flatnonzero(self.lists.reach(query, weights) <= radius)
             places, _ = passing.within(self.lists, reached)
-        count = len(self) if places is None else len(places)
-        return inside(row_bounds(self.vectors, query, weights, places), radius), count
+        found = inside(self._blocks(query, weights, places), radius, len(query))
+        return (found, len(self)) if places is None else (places[found], len(places))
 
     @property
     def _listed(self) -> tuple[Lists, Codes]:

@@ -43,9 +43,9 @@ class Limits:
     rows_first: int = 1000  # passing rows seen before it, and at least
     rows_per_match: int = 20  # of them for each row wanted
     farther: float = 1.5  # than the last row found are the means of lists that are left unseen
-    weighted: tuple[int, int] = (32, 16)  # lists before that look and per round, by other weights
-    weighted_few: tuple[int, int] = (64, 32)  # the same where few latents share the variance
-    few_latents: float = 16.0
+    # by other weights: where at least so many latents share the variance, so many lists before that look, and
+    # half as many per further round
+    weighted: tuple[tuple[float, int], ...] = ((24, 24), (10, 32), (0, 64))
 
 
 DEFAULT = Limits()

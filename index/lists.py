@@ -78,6 +78,11 @@ class Lists:
         parts = self.total * weights.values
         return float(parts.sum() ** 2 / (parts @ parts)) if parts.any() else 0.0
 
+    @cached_property
+    def guide(self) -> Callable[[Weights], tuple[float, float]]:
+        """`explained` and `effective`; those of the last metrics asked for are known."""
+        return lru_cache(KNOWN_METRICS)(lambda weights: (self.explained(weights), self.effective(weights)))
+
     def remoteness(self, query: Vectors, weights: Weights) -> Vectors:
         """Squared weighted distance of every list's mean, quickly."""
         weighted: Vectors = weights.single * query

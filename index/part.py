@@ -116,7 +116,7 @@ class Part:
         """This part, or another of the same rows whose lists tell more about distances by these weights."""
         if not self.others or (self.codes is not None and weights.proportional(self.codes.metric)):
             return self
-        return max((self, *self.others), key=lambda part: part._listed[0].explained(weights))
+        return max((self, *self.others), key=lambda part: part._listed[0].guide(weights)[0])
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -235,8 +235,8 @@ class Part:
             return Conditions(n_rows, passing.count, k, exact, listed=False)
         if weights is self.codes.metric or weights.proportional(self.codes.metric):
             return Conditions(n_rows, passing.count, k, exact)
-        guide = self.lists.explained(weights), self.lists.effective(weights)
-        return Conditions(n_rows, passing.count, k, exact, True, False, weights.share, *guide)
+        shares = weights.share, *self.lists.guide(weights)
+        return Conditions(n_rows, passing.count, k, exact, True, False, *shares)
 
     def _hits(
         self,
@@ -345,7 +345,7 @@ class Part:
 
     def _weighted_rounds(self, weights: Weights) -> tuple[int, int]:
         """Lists before the first look at an answer by own weights, and further lists at a time."""
-        shared = self._listed[0].effective(weights)
+        _, shared = self._listed[0].guide(weights)
         first = next(n_lists for least, n_lists in self.limits.weighted if shared >= least)
         return first, first // 2
 

@@ -71,7 +71,7 @@ class Passing:
         """The lists with a passing row, in `order`, and these rows: at least `first` lists with `n_rows`
         rows, then, for every `first` of them, `more` lists at a time, with as large a share of `n_rows`."""
         pending, n_lists = _Pending(self, lists, order), first
-        while pending.more():
+        while pending.more(n_lists):
             numbers, places = pending.taken(n_lists, n_rows)
             yield numbers, places
             if n_lists == first:
@@ -91,18 +91,18 @@ class _Pending:
 
     def __init__(self, passing: Passing, lists: Lists, order: Ids) -> None:
         self._passing, self._lists, self._order = passing, lists, order
-        self._seen, self._step = 0, AHEAD
+        self._seen = 0
         self._numbers = self._counts = np.empty(0, dtype=np.int64)
         self._places: Places = np.empty(0, dtype=np.int64)
 
-    def more(self) -> bool:
+    def more(self, n_lists: int) -> bool:
         while not len(self._numbers) and self._seen < len(self._order):
-            self._count()
+            self._count(n_lists)
         return len(self._numbers) > 0
 
     def taken(self, n_lists: int, n_rows: int) -> tuple[Ids, Places]:
         while self._seen < len(self._order) and (len(self._numbers) < n_lists or len(self._places) < n_rows):
-            self._count()
+            self._count(n_lists - len(self._numbers))
         enough = int(np.searchsorted(np.cumsum(self._counts), n_rows)) + 1
         stop = max(n_lists, enough)
         numbers, counts = self._numbers[:stop], self._counts[:stop]
@@ -112,10 +112,11 @@ class _Pending:
         self._places = self._places[n_taken:]
         return numbers, places
 
-    def _count(self) -> None:
-        numbers = self._order[self._seen : self._seen + self._step]
-        self._seen += self._step
-        self._step = max(AHEAD, self._seen)
+    def _count(self, missing: int) -> None:
+        """So many lists, where none can be empty."""
+        step = missing if self._passing.everything and missing > 0 else max(AHEAD, self._seen)
+        numbers = self._order[self._seen : self._seen + step]
+        self._seen += step
         places, counts = self._passing.within(self._lists, numbers)
         some = counts > 0
         self._numbers = np.concatenate([self._numbers, numbers[some]])

@@ -45,7 +45,7 @@ class Limits:
     farther: float = 1.5  # than the last row found are the means of lists that are left unseen
     # by other weights: where at least so many latents share the variance, so many lists before that look, and
     # half as many per further round
-    weighted: tuple[tuple[float, int], ...] = ((24, 24), (10, 32), (0, 64))
+    weighted: tuple[tuple[float, int], ...] = ((16, 24), (10, 32), (0, 64))
 
 
 DEFAULT = Limits()

@@ -22,7 +22,7 @@ from tests.service.query.test_golden import pairs
 
 TOKEN = re.compile(r"'[^']*'|<=|>=|<>|\|\||\"[^\"]*\"|[A-Za-z_]\w*|\d+\.?\d*|\s+|.")
 SEEDED, ALL, PARTS = 400, 100_000, 10
-MAXREC, LIMIT = 50, 5.0
+MAXREC, LIMIT = 50, 60.0  # seconds, of which the slowest takes one; a slow machine is no bug
 CHANCE = re.compile(r"\b(TOP|OFFSET|RAND)\b", re.IGNORECASE)  # which rows, or what they hold
 LEAKS = re.compile(
     r"/home|\.py|Traceback|duckdb|postgres|libpq|SQLSTATE|adql\.|\$\d|release\.|near\d|\bc\d\b|\bt\d\.",

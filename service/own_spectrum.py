@@ -30,6 +30,7 @@ LARGEST_LOG = 30.0  # of a wavelength in any unit
 LARGEST = 10.0**LARGEST_LOG  # of what a spectrum is made of, in any unit; errors may be inverse squares
 # Medians of wavelengths that mean one unit only, for files that state none.
 PLAUSIBLE = (("m", 1e-7, 1e-4), ("um", 0.1, 60.0), ("nm", 150.0, 1_000.0), ("Angstrom", 3_000.0, 60_000.0))
+UCDS = {"WAVE": ("em.wl",), "FLUX": ("phot.flux", "phot.fludens"), "ERROR": ("stat.error;phot.flu",)}
 KNOWN_NAMES = frozenset((*WAVE_NAMES, *FLUX_NAMES, *ERROR_NAMES))
 INVERSE = ("ivar", "invvar", "inversevariance", "inverse_variance")
 
@@ -198,14 +199,14 @@ def _from_table(table: Table, told: Told) -> Own:
         ivar=error if inverse else None,
         bad=_flagged(table),
     )
-    ucd = str(table[names["wave"]].meta.get("ucd") or "")
-    told = replace(told, medium=told.medium or medium_of_column(names["wave"], ucd))
+    medium = told.medium or medium_of_column(names["wave"], _ucd(table[names["wave"]]))
+    told = replace(told, medium=medium)
     facts = _facts(told, unit)
     return Own(Spectrum(*ordered(raw, unit, facts.wave_medium), facts), (*_assumed(facts), *assumed))
 
 
 def _columns(table: Table, told: Told) -> Mapping[str, str]:
-    """Names of the columns, told, known by name, or by place where they have no names."""
+    """Names of the columns, told, known by name or UCD, or by place where they have no names."""
     found = {
         "wave": _column(table, told.wave, WAVE_NAMES, "WAVE"),
         "flux": _column(table, told.flux, FLUX_NAMES, "FLUX"),
@@ -234,7 +235,17 @@ def _column(table: Table, told: str, known: tuple[str, ...], parameter: str) -> 
                 f"{parameter} names {told}, which is not among the columns {table.colnames}"
             )
         return names[told.lower()]
-    return next((names[name] for name in known if name in names), "")
+    return next((names[name] for name in known if name in names), "") or _by_ucd(table, UCDS[parameter])
+
+
+def _by_ucd(table: Table, ucds: tuple[str, ...]) -> str:
+    """The only column with such a UCD, as VOTables of the Spectrum data model have them."""
+    found = [name for name in table.colnames if _ucd(table[name]).startswith(ucds)]
+    return found[0] if len(found) == 1 else ""
+
+
+def _ucd(column: Any) -> str:
+    return str(column.meta.get("ucd") or "").lower()
 
 
 def _numbers(table: Table, name: str, largest: float = LARGEST) -> np.ndarray[Any, np.dtype[np.float64]]:

@@ -34,6 +34,13 @@ def table(unit: str | None = "Angstrom", factor: float = 1.0, names=("wavelength
     return made
 
 
+def by_ucd(*ucds: str) -> Table:
+    made = table("nm", 0.1, names=("a", "b", "c"))
+    for name, ucd in zip(made.colnames, ucds, strict=True):
+        made[name].info.meta = {"ucd": ucd}
+    return made
+
+
 def written(made: Table, format: str) -> bytes:
     if format in ("votable", "fits"):
         buffer = io.BytesIO()
@@ -66,6 +73,10 @@ FORMS = {
     "FITS, two of a kind": (
         written(Table([WAVE * u.AA, FLUX, FLUX * 3], names=("wave", "flux", "flux_reduced")), "fits"),
         Told(flux="FLUX"),
+    ),
+    "VOTable, columns by UCD": (
+        written(by_ucd("em.wl", "phot.flux.density;em.wl", "stat.error;phot.flux.density;em.wl"), "votable"),
+        Told(),
     ),
     "CSV, log10": (
         written(Table([np.log10(WAVE), FLUX], names=("loglam", "flux")), "ascii.csv"),
@@ -155,6 +166,12 @@ def test_a_unit_that_two_kinds_of_spectra_could_have_is_not_guessed():
     columns = "".join(f"{w / 4:.3f} {f:.6f}\n" for w, f in zip(WAVE, FLUX, strict=True)).encode()
     with pytest.raises(RefusedSpectrum, match="say it by UNIT="):
         read_own(columns, Told())
+
+
+def test_two_columns_of_one_ucd_are_not_guessed():
+    two = by_ucd("em.wl", "phot.flux", "phot.flux")
+    with pytest.raises(RefusedSpectrum, match="no column is known as flux"):
+        read_own(written(two, "votable"), Told())
 
 
 def test_a_spectrum_survives_being_kept():

@@ -33,6 +33,7 @@ from index.engines.postgres_trees import (
     names_in,
     of_its_query,
     ours,
+    put,
     zero_of,
 )
 
@@ -116,14 +117,14 @@ class _Rewriter:
             rewrite = REWRITES.get(type(node))
             if rewrite is None:
                 continue
-            parent, key, index = node.parent, node.arg_key, node.index
+            place = node.parent, node.arg_key, node.index
             new = rewrite(self, node)
             if new is node:
                 continue
-            if parent is None:
+            if place[0] is None:
                 root = new
             else:
-                parent.set(key, new, index)
+                put(new, *place)
         return root
 
     def alias(self) -> str:

@@ -51,13 +51,32 @@ def literal(value: object) -> exp.Expr:
             raise EngineError("Invalid Error: a text holds the character 0")
         case str():
             return exp.cast(exp.Literal.string(value), "text")
-        case list() | tuple() if all(isinstance(item, int) for item in value):
-            return exp.Literal.string("{" + ",".join(map(str, value)) + "}")
+        case list() | tuple():
+            return exp.Literal.string("{" + ",".join(map(_item, value)) + "}")
     raise EngineError(f"a parameter of the type {type(value).__name__} is not known")
+
+
+def _item(value: object) -> str:
+    """A value as it stands in the literal of an array."""
+    match value:
+        case int() | float():
+            return repr(value)
+        case str() if "\0" not in value:
+            return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    raise EngineError(f"Invalid Error: an item of the type {type(value).__name__}, or with the character 0")
 
 
 def ours(name: str, *arguments: Any) -> exp.Expr:
     return exp.Anonymous(this=f"adql.{name}", expressions=list(arguments))
+
+
+def put(node: Any, parent: Any, key: str, index: int | None) -> None:
+    """Puts a node in its place below a parent: alone, since sqlglot's `set` numbers a whole list anew."""
+    if index is None:
+        parent.set(key, node)
+        return
+    parent.args[key][index] = node
+    node.parent, node.arg_key, node.index = parent, key, index
 
 
 def double(node: Any) -> exp.Expr:

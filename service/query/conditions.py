@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from sqlglot import exp
 
 from service.query import geometry
-from service.query.expression import Expressions
+from service.query.expression import Expressions, constant_of
 from service.query.parse import fault
 from service.query.tree import Join, Near, Tree, Watch
 from service.query.value import Value
 from service.query.zones import attach
 
 COMPARISONS = {exp.EQ: "=", exp.NEQ: "<>", exp.LT: "<", exp.LTE: "<=", exp.GT: ">", exp.GTE: ">="}
+SHORT_LIST = 50  # members of IN that engines plan one by one
+MOST_CONDITIONS = 2_000  # of one query; planning takes seconds of so many and minutes of five times as many
+ARRAYS: Mapping[frozenset[type], str] = {
+    frozenset({int}): "BIGINT[]",
+    frozenset({float}): "DOUBLE[]",
+    frozenset({int, float}): "DOUBLE[]",
+    frozenset({str}): "VARCHAR[]",
+}
 MIRRORED = {"<": ">", "<=": ">=", ">": "<", ">=": "<=", "=": "=", "<>": "<>"}
 
 
@@ -32,7 +40,7 @@ class Conditions:
         self.scope.inside = "WHERE" if join is None else "ON"
         found: list[str] = []
         near = None
-        for part in flattened(node):
+        for part in self.parts(node, exp.And):
             watch = self.watch = Watch(part, tree, join, found)
             found.append(self.read(part))
             near = watch.near
@@ -47,11 +55,27 @@ class Conditions:
             raise fault(node, f"a condition is expected here, with a comparison{hint}")
         return reader(self, node)
 
-    def both(self, node: Any) -> str:
-        return f"({self.read(node.this)} AND {self.read(node.expression)})"
+    def parts(self, node: exp.Expr, kind: type[exp.Connector]) -> list[exp.Expr]:
+        """What a chain of ANDs or of ORs consists of."""
+        found = gathered(flattened(node, kind), exp.NEQ if kind is exp.And else exp.EQ)
+        self.count(node, len(found))
+        return found
+
+    def count(self, node: exp.Expr, number: int) -> None:
+        """Takes note of so many conditions; UsageFault where they are more than engines plan in a while."""
+        self.context.conditions += number
+        if self.context.conditions > MOST_CONDITIONS:
+            raise fault(
+                node,
+                f"the query has more than {MOST_CONDITIONS} conditions, with those of NATURAL and USING;"
+                " compare with many values by IN (…), or upload them as a table and join it",
+            )
+
+    def every(self, node: Any) -> str:
+        return f"({' AND '.join(map(self.read, self.parts(node, exp.And)))})"
 
     def either(self, node: Any) -> str:
-        return f"({self.read(node.this)} OR {self.read(node.expression)})"
+        return f"({' OR '.join(map(self.read, self.parts(node, exp.Or)))})"
 
     def negation(self, node: Any) -> str:
         return f"(NOT {self.read(node.this)})"
@@ -115,12 +139,26 @@ class Conditions:
                 raise fault(node, f"a sub-query after IN has one column, not {len(found.columns)}")
             self.comparable(node, value, Value("", found.columns[0]))
             return f"({value.sql} IN ({found.sql}))"
-        members = [self.value(member) for member in node.expressions]
-        if not members:
+        if not node.expressions:
             raise fault(node, "IN needs at least one value")
+        if len(node.expressions) > SHORT_LIST and (listed := self.listed(node, value)) is not None:
+            return f"({value.sql} IN ({listed}))"
+        self.count(node, len(node.expressions))
+        members = [self.value(member) for member in node.expressions]
         for member in members:
             self.comparable(node, value, member)
         return f"({value.sql} IN ({', '.join(member.sql for member in members)}))"
+
+    def listed(self, node: exp.In, value: Value) -> str | None:
+        """Constants of one kind as rows of one parameter, so that engines plan one thing and not thousands;
+        None where they are something else."""
+        constants = [constant_of(member) for member in node.expressions]
+        kinds = {type(constant) for constant in constants}
+        array = ARRAYS.get(frozenset(kinds))
+        if array is None:
+            return None
+        self.comparable(node, value, self.value(node.expressions[0]))
+        return f"SELECT unnest(CAST({self.context.bind_list(constants)} AS {array}))"
 
     def like(self, node: Any) -> str:
         value, pattern = self.value(node.this), self.value(node.expression)
@@ -142,7 +180,7 @@ class Conditions:
 
 
 CONDITIONS: Mapping[type[exp.Expr], Callable[[Conditions, Any], str]] = {
-    exp.And: Conditions.both,
+    exp.And: Conditions.every,
     exp.Or: Conditions.either,
     exp.Not: Conditions.negation,
     exp.Paren: Conditions.group,
@@ -156,14 +194,32 @@ CONDITIONS: Mapping[type[exp.Expr], Callable[[Conditions, Any], str]] = {
 }
 
 
-def flattened(node: exp.Expr) -> list[exp.Expr]:
-    """The parts of a chain of ANDs."""
+def flattened(node: exp.Expr, kind: type[exp.Connector]) -> list[exp.Expr]:
+    """The parts of a chain of ANDs or of ORs, in whose length nothing is nested."""
     pending, found = [node], []
     while pending:
-        part = pending.pop()
-        inner = part.this if isinstance(part, exp.Paren) else part
-        if isinstance(inner, exp.And):
-            pending += [inner.expression, inner.this]
+        part = pending.pop().unnest()
+        if isinstance(part, kind):
+            pending += [part.expression, part.this]
         else:
-            found.append(inner)
+            found.append(part)
     return found
+
+
+def gathered(parts: Sequence[exp.Expr], kind: type[exp.Binary]) -> list[exp.Expr]:
+    """The same with what compares one value with many constants as one IN: a = 1 OR a = 2 …, and NOT IN for
+    a <> 1 AND a <> 2 …"""
+    alike: dict[exp.Expr, list[exp.Expr]] = {}
+    others = []
+    for part in parts:
+        if len(parts) > SHORT_LIST and isinstance(part, kind) and constant_of(part.expression) is not None:
+            alike.setdefault(part.this, []).append(part)
+        else:
+            others.append(part)
+    for value, same in alike.items():
+        among = exp.In(this=value, expressions=[part.expression for part in same])
+        if len(same) <= SHORT_LIST:
+            others += same
+        else:
+            others.append(among if kind is exp.EQ else exp.Not(this=among))
+    return others

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -53,6 +53,8 @@ class Context:
     started: float = field(default_factory=time.monotonic)
     params: list[object] = field(default_factory=list)
     tables: dict[str, pa.Table] = field(default_factory=dict)
+    conditions: int = 0  # read so far
+    weights: dict[str, int] = field(default_factory=dict)  # of columns of queries, by their SQL
     ctes: list[str] = field(default_factory=list)
     infos: list[Info] = field(default_factory=list)
     _bound: dict[tuple[type, object], str] = field(default_factory=dict)
@@ -66,6 +68,11 @@ class Context:
             self.params.append(value)
             found = self._bound[key] = f"${len(self.params)}"
         return found
+
+    def bind_list(self, values: Sequence[object]) -> str:
+        """The parameter that stands for a list of constants."""
+        self.params.append(list(values))
+        return f"${len(self.params)}"
 
     def alias(self) -> str:
         """A new name for a source."""

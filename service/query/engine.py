@@ -25,6 +25,11 @@ BY_DATA = (
     (re.compile(r"^Binder Error", re.I), "types or names that do not go together"),
 )
 
+NESTED = re.compile(r"expression depth|nested too deeply|stack depth limit", re.I)
+TOO_DEEP = (
+    "the query is nested too deeply: a chain of operators such as a + b + c counts a level for each; take"
+    " sums and texts of fewer parts, or make them in steps by WITH"
+)
 LOST = re.compile(
     r"^cannot reach PostgreSQL|terminating connection|closed the connection|no connection to the server", re.I
 )
@@ -54,6 +59,8 @@ def told(limit: float | None) -> Iterator[None]:
         if LOST.search(message):
             LOG.error("%s", message)
             raise BusyFault("the database of this archive does not answer; try again later") from None
+        if NESTED.search(message):
+            raise UsageFault(TOO_DEEP) from None
         for pattern, words in BY_DATA:
             if pattern.search(message):
                 LOG.info("query failed on its data: %s", message)

@@ -322,6 +322,15 @@ def checked_number(node: exp.Expr, value: Value) -> Value:
     return value
 
 
+def constant_of(node: Any) -> int | float | str | None:
+    """The number, with its sign, or the text that a node is; None where it is something else."""
+    if isinstance(node, exp.Literal):
+        return str(node.this) if node.is_string else _number(node)
+    if isinstance(node, exp.Neg) and isinstance(node.this, exp.Literal) and not node.this.is_string:
+        return -_number(node.this)
+    return None
+
+
 def _number(node: exp.Literal) -> int | float:
     text = str(node.this)
     if text.isdigit() and int(text) < LARGEST:

@@ -16,6 +16,7 @@ XTYPES = {"point": "2", "circle": "3", "polygon": "*"}
 HALF = math.pi / 360  # half an angle of one degree
 TWICE = 360 / math.pi
 BELOW_ONE = 1 - 2**-50  # keeps rounding from pushing the sine of a half angle above 1
+LONG_RING = 2_000  # numbers; of a shorter polygon the edges are written one by one
 MARGIN = 1e-9  # degrees by which bands are wider than the circle, for rounding
 
 
@@ -24,6 +25,15 @@ def shape_value(kind: str, parts: Sequence[Value]) -> Value:
     known = " AND ".join(f"{part.sql} IS NOT NULL" for part in parts)
     numbers = ", ".join(f"CAST({part.sql} AS DOUBLE)" for part in parts)
     return region_value(f"CASE WHEN {known} THEN [{numbers}] END", Shape(kind, tuple(parts)))
+
+
+def polygon_value(call: Call, parts: Sequence[Value]) -> Value:
+    """The same of a polygon; a long one of constants is one parameter, not thousands in a long expression."""
+    shape = Shape("polygon", tuple(parts))
+    if len(parts) <= LONG_RING or (numbers := shape.constant) is None:
+        return shape_value("polygon", parts)
+    array = f"CAST({call.context.bind_list(numbers)} AS DOUBLE[])"
+    return region_value(array, replace(shape, array=array))
 
 
 def region_value(sql: str, shape: Shape) -> Value:
@@ -94,7 +104,7 @@ def constructor(kind: str, least: int, most: int | None = None) -> Callable[[Cal
         if len(parts) < least or len(parts) > (most or least) or (kind == "polygon" and len(parts) % 2):
             raise call.fault(f"{call.name} has {len(parts)} numbers; expected {regions.expected(kind)}")
         check_constants(call, kind, parts)
-        return shape_value(kind, parts)
+        return polygon_value(call, parts) if kind == "polygon" else shape_value(kind, parts)
 
     return make
 
@@ -131,7 +141,8 @@ def on_the_sky(call: Call, kind: str, numbers: Sequence[float]) -> regions.Numbe
 
 
 def constant_shape(call: Call, kind: str, numbers: Sequence[float]) -> Value:
-    return shape_value(kind, [Value(call.bind(n), described("double"), literal=n) for n in numbers])
+    parts = [Value(call.bind(n), described("double"), literal=n) for n in numbers]
+    return polygon_value(call, parts) if kind == "polygon" else shape_value(kind, parts)
 
 
 def region(call: Call) -> Value:
@@ -282,8 +293,8 @@ def pair(shape: Shape) -> str:
 
 def ring(shape: Shape) -> str:
     """The numbers of a polygon as an array."""
-    if len(shape.parts) == 1:
-        return shape.parts[0].sql
+    if shape.array or len(shape.parts) == 1:
+        return shape.array or shape.parts[0].sql
     return f"[{', '.join(f'CAST({part.sql} AS DOUBLE)' for part in shape.parts)}]"
 
 
@@ -293,6 +304,10 @@ def in_polygon(call: Call, point: Shape, polygon: Shape) -> str:
     if polygon.constant is None:
         return f"ring_holds({ring(polygon)}, {pair(point)})"
     known = sphere.Polygon(polygon.constant)
+    low, high = known.band()
+    within = f"{point.parts[1].sql} BETWEEN {call.bind(low - MARGIN)} AND {call.bind(high + MARGIN)}"
+    if polygon.array:
+        return f"({within} AND ring_holds({ring(polygon)}, {pair(point)}))"
     ra, dec = (f"radians({part.sql})" for part in point.parts)
     crossings = [
         f"CAST((fmod({point.parts[0].sql} - {call.bind(edge.west)} + 720.0, 360.0) < {call.bind(edge.width)}"
@@ -302,9 +317,15 @@ def in_polygon(call: Call, point: Shape, polygon: Shape) -> str:
         for edge in known.edges()
     ]
     parity = "1" if not known.north_pole_inside else "0"
-    low, high = known.band()
-    within = f"{point.parts[1].sql} BETWEEN {call.bind(low - MARGIN)} AND {call.bind(high + MARGIN)}"
-    return f"({within} AND ({' + '.join(crossings) or '0'}) % 2 = {parity})"
+    return f"({within} AND ({added(crossings) or '0'}) % 2 = {parity})"
+
+
+def added(parts: Sequence[str]) -> str:
+    """A sum that is nested no deeper than it must be."""
+    if len(parts) < 100:
+        return " + ".join(parts)
+    half = len(parts) // 2
+    return f"({added(parts[:half])}) + ({added(parts[half:])})"
 
 
 def area(call: Call) -> Value:

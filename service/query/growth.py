@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -12,6 +13,8 @@ from service.query.parse import fault
 MOST_PARTS = 500  # texts joined into one, through all queries that take part, for 2,048 rows at once
 MOST_CHARACTERS = 10_000_000  # of constants joined into one
 MOST_TABLES = 100  # in one query, with those of the queries that it names
+MOST_LEAVES = 100_000  # columns of tables in the expressions of one query
+REFERENCE = re.compile(r"\bt\d+\.(?:c\d+\b)?")  # to a column of a query, by its whole SQL; or of a table
 FEW = 8  # || or tables that can not make so many, wherever they stand: 2 ** 8, 2 ** 4
 
 
@@ -72,3 +75,16 @@ def _grown(query: exp.Expr, known: Mapping[str, tuple[int, int]]) -> tuple[int, 
         outer.given = max(outer.given, level.own * level.given)
         outer.tables += level.tables
     return levels[0].given, levels[0].tables
+
+
+def weight(sql: str, weights: Mapping[str, int]) -> int:
+    """Of how many columns of tables an expression is made, once queries are put into each other.
+
+    PostgreSQL does that before anything else: x * x * x in thirty queries, each of the one before, ends it.
+    """
+    return sum(weights.get(found, 1) for found in REFERENCE.findall(sql))
+
+
+def check_weight(node: exp.Expr, sql: str, weights: Mapping[str, int]) -> None:
+    if weights and weight(sql, weights) > MOST_LEAVES:
+        raise fault(node, f"expressions of more than {MOST_LEAVES} columns are made here, query by query")

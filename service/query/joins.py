@@ -73,13 +73,13 @@ class Froms:
         alias = node.alias
         if isinstance(node, exp.Subquery):
             query = self.query(node.this, None)
-            return derived(f"({query.sql})", (alias,), self.context.alias(), query.columns)
+            return self.known(query, f"({query.sql})", (alias,))
         if not isinstance(node, exp.Table) or not isinstance(node.this, exp.Identifier):
             raise fault(node, "a table is expected in FROM")
         schema, name = node.db, node.name
         names = (alias,) if alias else ((schema, name) if schema else (name,))
         if not schema and (common := self.common.get(name.lower())) is not None:
-            return derived(common.sql, names, self.context.alias(), common.columns)
+            return self.known(common, common.sql, names)
         if schema.lower() == UPLOAD:
             return self.upload(node, names)
         table = (
@@ -88,6 +88,14 @@ class Froms:
         if table is None:
             raise self.unknown(node)
         return published(table, names, self.context.alias(), self.base_url())
+
+    def known(self, query: Query, sql: str, names: tuple[str, ...]) -> Source:
+        """A query as a source, whose columns weigh what theirs do."""
+        source = derived(sql, names, self.context.alias(), query.columns)
+        self.context.weights |= {
+            each.sql: n for each, n in zip(source.fields, query.weights, strict=True) if n > 1
+        }
+        return source
 
     def unqualified(self, name: str) -> Any:
         """A name without its schema, where only one schema has it."""
@@ -150,6 +158,7 @@ class Froms:
             if len(mine) != 1 or name.lower() not in others:
                 raise fault(node.this, f"USING: {name} is not a column of both sides")
             pairs.append((mine[0], others[name.lower()]))
+        self.conditions.count(node.this, len(pairs))
         join.conditions = [f"({one.sql} = {other.sql})" for one, other in pairs]
         taken = {id(each) for pair in pairs for each in pair}
         common = [merged(one, other, join.side) for one, other in pairs]

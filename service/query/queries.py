@@ -16,6 +16,7 @@ from service.query.conditions import Conditions
 from service.query.context import Context
 from service.query.expression import Expressions
 from service.query.functions import FUNCTIONS
+from service.query.growth import check_weight, weight
 from service.query.held import cone_of
 from service.query.joins import Froms
 from service.query.parse import fault
@@ -26,7 +27,7 @@ from service.query.similarity import Similarity
 from service.query.statement import Cone, Query
 from service.query.value import RANK, Value, text_type, wider
 
-MOST_COLUMNS = 2_000  # of which planning takes a second; it takes minutes of five times as many
+MOST_COLUMNS = 1_600  # and keys to order and group by; PostgreSQL takes 1,664
 SETS = {exp.Union: "UNION", exp.Except: "EXCEPT", exp.Intersect: "INTERSECT"}
 
 
@@ -56,7 +57,7 @@ class Selects:
         columns = query.columns if not names else tuple(map(Column.renamed, query.columns, names))
         engine_name = f"w{len(self.common)}"
         self.context.ctes.append(f"{engine_name} AS ({query.sql})")
-        self.common[name.lower()] = Query(engine_name, columns)
+        self.common[name.lower()] = Query(engine_name, columns, weights=query.weights)
 
     def query(self, node: Any, parent: Scope | None) -> Query:
         match node:
@@ -93,7 +94,8 @@ class Selects:
                 columns.append(ours if place in right.nulls else self.united(node, ours, theirs))
         every = " ALL" if not node.args.get("distinct") else ""
         sql = f"({left.sql}) {word}{every} ({right.sql})"
-        return self.wrapped(node, Query(sql, tuple(columns), nulls=left.nulls & right.nulls))
+        weights = tuple(map(max, left.weights, right.weights))
+        return self.wrapped(node, Query(sql, tuple(columns), nulls=left.nulls & right.nulls, weights=weights))
 
     def united(self, node: exp.Expr, left: Column, right: Column) -> Column:
         both = left.datatype in RANK and right.datatype in RANK and left.arraysize == right.arraysize
@@ -112,7 +114,8 @@ class Selects:
         """ORDER BY and OFFSET that stand after a set operation speak of its result columns."""
         keys = [self.result_key(key, query.columns) for key in ordered(node)]
         body = query.sql + (f" ORDER BY {', '.join(keys)}" if keys else "")
-        return Query(body, query.columns, offset=count_of(node.args.get("offset")), nulls=query.nulls)
+        offset = count_of(node.args.get("offset"))
+        return replace(query, body=body, limit=None, offset=offset, cone=None)
 
     def result_key(self, key: Any, columns: Sequence[Column]) -> str:
         node = key.this
@@ -151,6 +154,7 @@ class Selects:
             return
         parts.scope.inside = "GROUP BY"
         for key in group.expressions:
+            self.check_width(parts, key)
             if isinstance(key, exp.Literal):
                 raise fault(key, "GROUP BY takes columns or expressions, not positions")
             parts.group.append(parts.values.value(self.meant(parts, key)).sql)
@@ -168,8 +172,7 @@ class Selects:
 
     def read_items(self, parts: Parts) -> None:
         for number, item in enumerate(parts.node.expressions, 1):
-            if len(parts.items) >= MOST_COLUMNS:
-                raise fault(item, f"more than {MOST_COLUMNS} columns are selected; ask for fewer at once")
+            self.check_width(parts, item)
             if isinstance(item, exp.Star) or (
                 isinstance(item, exp.Column) and isinstance(item.this, exp.Star)
             ):
@@ -181,6 +184,15 @@ class Selects:
         if parts.grouped:
             self.check_free(parts)
         parts.scope.free.clear()
+
+    def check_width(self, parts: Parts, node: exp.Expr) -> None:
+        """Before one more is added."""
+        if len(parts.items) + len(parts.group) + len(parts.order) >= MOST_COLUMNS:
+            raise fault(
+                node,
+                f"more than {MOST_COLUMNS} columns are selected, with the keys of GROUP BY and ORDER BY;"
+                " ask for fewer at once",
+            )
 
     def star(self, parts: Parts, node: exp.Expr) -> list[tuple[str, Value]]:
         found = parts.scope.visible
@@ -209,6 +221,7 @@ class Selects:
     def read_order(self, parts: Parts) -> None:
         parts.scope.inside = "" if parts.grouped else "ORDER BY"
         for place, key in enumerate(ordered(parts.node)):
+            self.check_width(parts, key)
             sql, node = self.order_key(parts, key.this)
             parts.order.append(f"{sql}{direction(key)}")
             if place == 0 and not key.args.get("desc"):
@@ -261,9 +274,13 @@ class Selects:
             sql += f" ORDER BY {', '.join(parts.order)}"
         for expression, plain in parts.spelled.items():
             sql = sql.replace(expression, plain)
+        known = self.context.weights
+        check_weight(parts.node, sql, known)
         columns = tuple(named(value.column, name) for name, value in parts.items)
+        whole = parts.grouped or parts.distinct or parts.top is not None  # and not put into others
+        weights = tuple(1 if whole else weight(value.sql, known) for _, value in parts.items)
         nulls = frozenset(place for place, (_, value) in enumerate(parts.items) if value.null)
-        return Query(sql, columns, parts.top, parts.offset, nulls, cone_asked(parts))
+        return Query(sql, columns, parts.top, parts.offset, nulls, weights, cone_asked(parts))
 
 
 def cone_asked(parts: Parts) -> Cone | None:

@@ -15,7 +15,7 @@ from registry_metadata.columns import Column
 from service.errors import UsageFault
 from service.query.check import check
 from service.query.context import Context, Info, References, Upload
-from service.query.engine import told
+from service.query.engine import TOO_DEEP, told
 from service.query.held import rows_in
 from service.query.parse import parse_adql
 from service.query.queries import Selects
@@ -36,6 +36,7 @@ __all__ = [
     "fetch",
 ]
 
+LARGEST_SQL = 1_000_000
 SHORT_ROWS = 25_000  # of short cells: they fit into memory
 
 
@@ -185,9 +186,15 @@ def lowered(context: Context, query: str | exp.Query) -> tuple[Selects, Query]:
     try:
         check(tree)
         selects = Selects(context)
-        return selects, selects.read(tree)
+        found = selects.read(tree)
     except RecursionError:
-        raise UsageFault("the query is nested too deeply") from None
+        raise UsageFault(TOO_DEEP) from None
+    if (size := len(found.sql) + sum(map(len, context.ctes))) > LARGEST_SQL:
+        raise UsageFault(
+            f"the query becomes {size} characters for the engine; {LARGEST_SQL} are allowed, which take"
+            " seconds to plan: ask for fewer columns, conditions or positions, or upload a table of them"
+        )
+    return selects, found
 
 
 def final_columns(columns: tuple[Column, ...]) -> list[Column]:

@@ -23,13 +23,15 @@ class Cone:
 @dataclass(frozen=True, slots=True)
 class Query:
     """SQL whose n-th result column is called c<n>, what these columns are, and how many rows are cut; the
-    places of columns that are NULL and have no type; and the cone, where it asks for one and nothing else."""
+    places of columns that are NULL and have no type; of how many columns of tables each is made, as `growth`
+    counts them; and the cone, where it asks for one and nothing else."""
 
     body: str
     columns: tuple[Column, ...]
     limit: int | None = None
     offset: int = 0
     nulls: frozenset[int] = frozenset()
+    weights: tuple[int, ...] = ()
     cone: Cone | None = None
 
     @property

@@ -7,19 +7,27 @@ import warnings
 from functools import lru_cache
 from typing import Any
 
+LONGEST = 200  # characters
 _SIMPLE = re.compile(r"[A-Za-z%]+")
 
 
 def product(left: str | None, right: str | None) -> str | None:
     if not left or not right:
         return left or right
-    return f"{left}2" if left == right and _SIMPLE.fullmatch(left) else f"{_factor(left)}.{_factor(right)}"
+    if left == right and _SIMPLE.fullmatch(left):
+        return f"{left}2"
+    return _short(f"{_factor(left)}.{_factor(right)}")
 
 
 def quotient(left: str | None, right: str | None) -> str | None:
     if not right or left == right:
         return None if left == right else left
-    return f"{_factor(left)}/{_factor(right)}" if left else f"{_factor(right)}**-1"
+    return _short(f"{_factor(left)}/{_factor(right)}" if left else f"{_factor(right)}**-1")
+
+
+def _short(unit: str) -> str | None:
+    """None where nobody could read it: units of units of units double with each."""
+    return unit if len(unit) <= LONGEST else None
 
 
 def product_of_powers(unit: str | None, exponent: object) -> str | None:
@@ -28,11 +36,8 @@ def product_of_powers(unit: str | None, exponent: object) -> str | None:
         return None
     if exponent == 1:
         return unit
-    return (
-        f"{_factor(unit)}**{int(exponent)}"
-        if float(exponent).is_integer()
-        else f"{_factor(unit)}**({exponent:g})"
-    )
+    whole = float(exponent).is_integer()
+    return _short(f"{_factor(unit)}**{int(exponent)}" if whole else f"{_factor(unit)}**({exponent:g})")
 
 
 def _factor(unit: str) -> str:

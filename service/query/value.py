@@ -21,11 +21,12 @@ UNKNOWN = Column("", "char", "*")  # of NULL
 class Shape:
     """A region: the numbers of a point (ra, dec), circle (ra, dec, radius) or polygon (ra, dec, …); degrees.
 
-    A polygon that is a column has its array as the only part.
+    A polygon that is a column has its array as the only part; `array` is that of a long constant one.
     """
 
     kind: str
     parts: tuple[Value, ...]
+    array: str = ""
 
     @property
     def constant(self) -> tuple[float, ...] | None:

@@ -43,7 +43,7 @@ class Facts:
     instrument: str | None = None
     wave_unit: str | None = None  # of the file; None: the reader takes it from the file, or refuses
     wave_medium: str | None = None  # of the file: air, vacuum
-    wave_frame: str | None = None  # rest, heliocentric, observed
+    wave_frame: str | None = None  # rest, heliocentric, barycentric, observed
     resolving_power: float | None = None
     fwhm: float | None = None  # Ångström
     snr: float | None = None

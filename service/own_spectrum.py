@@ -41,7 +41,7 @@ class Told:
 
     unit: str = ""  # of the wavelengths
     medium: str = ""  # air or vacuum
-    frame: str = ""  # rest, heliocentric or observed
+    frame: str = ""  # rest, heliocentric, barycentric or observed
     wave: str = ""  # names of columns
     flux: str = ""
     error: str = ""

@@ -31,7 +31,8 @@ BATCH = 64  # queries in one statement
 
 TABLE = SQL("{table} WHERE collection = ANY(%(collections)s)")
 MARKED = SQL("{rows} AND get_bit(%(bits)s, row_number / %(parts)s) = 1")
-LISTED = SQL("{rows} AND row_number = ANY(%(rows)s)")
+# the sub-query keeps the planner from reading thousands of numbers, which takes a tenth of the time
+LISTED = SQL("{rows} AND row_number = ANY((SELECT %(rows)s::bigint[])::bigint[])")
 SUBSET = SQL("WITH passing AS MATERIALIZED (SELECT row_number, did_rank, z FROM {rows})")
 PASSING = SQL("passing WHERE true").format()
 NOTHING = SQL("").format()

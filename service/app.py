@@ -10,7 +10,6 @@ from collections.abc import AsyncIterator
 from functools import partial
 from typing import TYPE_CHECKING
 
-import anyio
 from sqlalchemy.exc import OperationalError
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -40,6 +39,7 @@ from service.protocols import (
     tap,
     vosi,
 )
+from service.turns import Turns
 from service.watch import Metrics, Watch, health, metrics
 from service.web import pages
 from service.workers import Workers
@@ -107,7 +107,7 @@ def create_app(config: Config, holder: ReleaseHolder, state: State) -> Starlette
     app.state.parsers = Parsers()
     app.state.references = partial(encode.upload_vectors, state)
     executes = {tap.KIND: partial(tap.execute, app.state), soda.KIND: partial(soda.execute, app.state)}
-    app.state.sync_queries = anyio.CapacityLimiter(config.limits.sync_queries)
+    app.state.sync_queries = Turns(config.limits.sync_queries, config.limits.sync_share)
     app.state.workers = Workers(state, config.limits, executes)
     app.state.jobs = {kind: Jobs(kind, state, config.limits, app.state.workers) for kind in executes}
     return app

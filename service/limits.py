@@ -17,6 +17,7 @@ class Limits:
     max_rows: int = setting(20_000_000, "MAXREC at most")
     sync_seconds: int = setting(60, "time of a synchronous query")
     sync_queries: int = setting(32, "synchronous TAP queries that a process answers at a time; others wait")
+    sync_share: int = setting(8, "of these, what one client (address) has at a time; its others wait")
     async_seconds: int = setting(3600, "executionduration of a new job")
     max_async_seconds: int = setting(4 * 3600, "executionduration at most")
     retention_seconds: int = setting(7 * 86400, "destruction of a new job, from its creation")

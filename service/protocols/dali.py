@@ -205,6 +205,11 @@ class MediaType:
         return dict(self.parameters).get(name)
 
 
+def client_of(request: Request) -> str:
+    """Nobody logs in here: clients are told apart by the address they come from."""
+    return request.client.host if request.client else "-"
+
+
 def choose_word(name: str, text: str, allowed: Sequence[str]) -> str:
     """The allowed word that `text` spells in any letter case."""
     for word in allowed:

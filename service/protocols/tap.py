@@ -21,7 +21,7 @@ from service.formats.stream import Info, Rows
 from service.formats.votable import MEDIA_TYPE, error_document
 from service.limits import Limits
 from service.protocols import uws
-from service.protocols.dali import Params, request_params
+from service.protocols.dali import Params, client_of, request_params
 from service.protocols.descriptors import descriptors
 from service.protocols.job_documents import Tree
 from service.protocols.uws import upload_file
@@ -91,7 +91,7 @@ async def sync(request: Request) -> Response:
     params = await request_params(request)
     services = request.app.state
     asked = TapQuery.of(params, services.config.limits, services.config.limits.sync_seconds)
-    async with services.sync_queries:  # threads are left for all else
+    async with services.sync_queries.turn(client_of(request)):  # threads are left for all else
         return await respond(request, partial(run_query, services, asked, partial(inline_part, params)))
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import UploadFile
@@ -17,9 +17,9 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, RedirectResponse, Response
 from starlette.routing import BaseRoute, Route
 
-from service.errors import NotFoundFault, UsageFault
+from service.errors import ForbiddenFault, NotFoundFault, UsageFault
 from service.jobs import ACTIVE, PHASES, Filter, Jobs
-from service.protocols.dali import Params, choose_word, iso, request_params, timestamp
+from service.protocols.dali import Params, choose_word, client_of, iso, request_params, timestamp
 from service.protocols.job_documents import (
     UPLOADED,
     Tree,
@@ -37,11 +37,6 @@ PIECE = 1 << 20
 
 Subject = TypeVar("Subject", Job, Sequence[Job])
 Handler = Callable[[Tree, Request], Coroutine[Any, Any, Response]]
-
-
-def owner_of(request: Request) -> str:
-    """Nobody logs in here: jobs belong to the address they came from."""
-    return request.client.host if request.client else "-"
 
 
 def see_other(url: str) -> Response:
@@ -62,7 +57,7 @@ async def told(
 async def create(tree: Tree, request: Request) -> Response:
     """A new job; `PHASE=RUN` starts it at once."""
     params = await request_params(request)
-    id_ = await run_in_threadpool(create_job, tree.jobs(request), owner_of(request), params)
+    id_ = await run_in_threadpool(create_job, tree.jobs(request), client_of(request), params)
     return see_other(tree.job_url(request, id_))
 
 
@@ -116,9 +111,21 @@ def set_controls(jobs: Jobs, id_: str, params: Params) -> None:
 
 
 async def job_list(tree: Tree, request: Request) -> Response:
+    """The client's jobs. Pages of other sites in its browser are not told: who knows a job's name has it."""
+    if asked_elsewhere(request):
+        raise ForbiddenFault(
+            "Jobs are not listed for pages of other sites; a job itself is told to who knows it"
+        )
     wanted = list_filter(await request_params(request))
-    found = await run_in_threadpool(tree.jobs(request).listed, owner_of(request), wanted)
+    found = await run_in_threadpool(tree.jobs(request).listed, client_of(request), wanted)
     return await told(list_document, tree, request, found)
+
+
+def asked_elsewhere(request: Request) -> bool:
+    """Whether a browser asks for a page that is not ours (its header Origin; RFC 6454)."""
+    origin = request.headers.get("origin")
+    ours = (request.headers.get("host"), urlsplit(request.app.state.base_url).netloc)
+    return origin is not None and urlsplit(origin).netloc not in ours
 
 
 def list_filter(params: Params) -> Filter:

@@ -133,6 +133,28 @@ def test_slow_queries_leave_the_service_to_others(
     assert b'value="OK"' in ended[1]
 
 
+def test_slow_queries_of_one_client_leave_places_to_others(
+    config: Config, holder: ReleaseHolder, state: State
+) -> None:
+    """Of two places one client has one, however many slow queries it sends."""
+    limits = replace(config.limits, sync_queries=2, sync_share=1, sync_seconds=1000)
+    app = Stoppable(create_app(replace(config, limits=limits), holder, state))
+    slow = f"/tap/sync?{urlencode({'LANG': 'ADQL', 'QUERY': SLOW})}"
+    quick = f"/tap/sync?{urlencode({'LANG': 'ADQL', 'QUERY': 'SELECT TOP 1 * FROM doppel.models'})}"
+    with in_thread(app) as (_, address):
+        asking = [threading.Thread(target=answered, args=(address, slow)) for _ in range(3)]
+        for running, thread in enumerate(asking, 1):
+            thread.start()
+            while running_requests(address) < running:
+                time.sleep(0.01)
+        assert b'value="OK"' in answered(address, quick, "127.0.0.2")
+        assert all(thread.is_alive() for thread in asking)
+        for stop in app.stops:
+            stop.stop()
+        for thread in asking:
+            thread.join(PATIENCE)
+
+
 def running_requests(address: tuple[str, int]) -> int:
     """Besides the one that asks."""
     told = re.search(rb"^doppel_requests_running (\d+)", answered(address, "/metrics"), re.MULTILINE)
@@ -140,8 +162,9 @@ def running_requests(address: tuple[str, int]) -> int:
     return int(told[1]) - 1
 
 
-def answered(address: tuple[str, int], path: str) -> bytes:
-    connection = HTTPConnection(*address, timeout=PATIENCE)
+def answered(address: tuple[str, int], path: str, client: str = "127.0.0.1") -> bytes:
+    """The body, as a client of this address gets it."""
+    connection = HTTPConnection(*address, timeout=PATIENCE, source_address=(client, 0))
     connection.request("GET", path)
     with closing(connection):
         return connection.getresponse().read()

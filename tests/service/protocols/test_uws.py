@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from tests.service.conftest import BASE
 from tests.service.uws import HREF, U, create, finished, job
 
+OURS, EVIL = "http://archive.example", "http://evil.example"
 QUERY = {"LANG": "ADQL", "QUERY": "SELECT TOP 3 ssa_pubdid FROM doppel.spectra"}
 
 
@@ -165,3 +166,19 @@ def test_u01_every_child_of_a_job_is_there(tap: TestClient) -> None:
 def test_u14_jobs_are_told_in_xml(tap: TestClient, accept: str) -> None:
     for path in ("/tap/async", create(tap)):
         assert tap.get(path, headers={"accept": accept}).headers["content-type"] == "text/xml"
+
+
+def test_u13_jobs_are_not_listed_for_pages_of_other_sites(tap: TestClient) -> None:
+    """A list goes by the address of who asks, which a page in their browser has too; a job by its name."""
+    path = create(tap, **QUERY)
+    listed = {origin: tap.get("/tap/async", headers={"Origin": origin}) for origin in (OURS, "null", EVIL)}
+    assert {origin: answer.status_code for origin, answer in listed.items()} == {
+        OURS: 200,
+        "null": 403,
+        EVIL: 403,
+    }
+    assert path.rpartition("/")[2] in listed[OURS].text
+    assert "pages of other sites" in listed[EVIL].text
+    assert tap.get("/soda/async", headers={"Origin": EVIL}).status_code == 403
+    assert tap.get(path, headers={"Origin": EVIL}).headers["access-control-allow-origin"] == "*"
+    assert tap.delete(path, headers={"Origin": EVIL}).status_code == 303

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 CONFIG = "DOPPEL_CONFIG"  # how worker processes learn which configuration they serve
 BACKLOG = 2048
+STILL_SECONDS = 30  # a process that says nothing for so long is replaced; less, and a busy machine's would be
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -100,6 +101,7 @@ def server_config(workers: int) -> uvicorn.Config:
         log_level="warning",
         proxy_headers=True,
         timeout_graceful_shutdown=10,
+        timeout_worker_healthcheck=STILL_SECONDS,
     )
 
 

@@ -12,6 +12,7 @@ from index.distance import Ids, Places
 from index.lists import Bitmap, Lists, ranges
 
 Mask = NDArray[np.bool_]
+BITS = np.left_shift(1, np.arange(8)).astype(np.uint8)  # of eight places
 AHEAD = 32  # lists counted at a time, then as many as before
 
 
@@ -81,9 +82,9 @@ class Passing:
         """One bit per place of the part, set for `places`; None where every row passes."""
         if self.everything:
             return None
-        mask = np.zeros(len(self._rows), dtype=np.bool_)
-        mask[places] = True
-        return np.packbits(mask, bitorder="little")
+        bits = np.zeros(len(self._rows) // 8 + 1, dtype=np.uint8)
+        np.add.at(bits, places >> 3, BITS[places & 7])  # places are different
+        return bits
 
 
 class _Pending:

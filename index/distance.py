@@ -100,7 +100,7 @@ def squares(vectors: Vectors, query: Vectors, weights: Weights, places: Places |
     """d² (n,) of the rows at `places`, all if None, quickly in float32: relative error (d + 8) UNIT."""
     n, dimension = len(vectors) if places is None else len(places), len(query)
     result = np.empty(n, dtype=np.float32)
-    buffer = np.empty((min(n, max(CACHED // dimension, 16)), dimension), dtype=np.float32)
+    buffer = np.empty((min(max(n, 1), max(CACHED // dimension, 16)), dimension), dtype=np.float32)
     repeated = np.tile(query, (len(buffer), 1))  # short rows are slow to subtract one from many
     for rows in _blocks(n, len(buffer)):
         offsets, point = buffer[: rows.stop - rows.start], repeated[: rows.stop - rows.start]

@@ -20,6 +20,7 @@ from index.distance import (
     k_nearest_each,
     kth_least,
     row_blocks,
+    squares,
 )
 
 R = np.random.default_rng(2)
@@ -41,14 +42,15 @@ def test_a_distance_does_not_depend_on_its_company(weights: Weights) -> None:
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)
-@pytest.mark.parametrize("places", [None, PLACES])
+@pytest.mark.parametrize("places", [None, PLACES, PLACES[:0]])
 def test_quick_squares_err_as_little_as_is_said(weights: Weights, places: NDArray[np.int64] | None) -> None:
     columns, true = np.ascontiguousarray(VECTORS.T), distances(VECTORS, QUERIES[0], weights) ** 2
     for blocks in (
+        [squares(VECTORS, QUERIES[0], weights, places)],
         row_blocks(VECTORS, QUERIES[0], weights, places),
         column_blocks(columns, QUERIES[0], weights, places),
     ):
-        found = np.concatenate([block.copy() for block in blocks])
+        found = np.concatenate([np.empty(0), *(block.copy() for block in blocks)])
         np.testing.assert_allclose(
             found, true if places is None else true[places], rtol=(D + 8) * UNIT, atol=float(TINY)
         )
@@ -59,9 +61,9 @@ def test_quick_squares_err_as_little_as_is_said(weights: Weights, places: NDArra
 def test_bounds_enclose_the_distance(weights: Weights, places: NDArray[np.int64] | None) -> None:
     for where, low, high in batch_bounds(VECTORS, QUERIES, weights, places):
         for query, least, most in zip(QUERIES, low, high, strict=True):
-            squares = distances(VECTORS[where], query, weights) ** 2
-            assert (least <= squares).all()
-            assert (squares <= most).all()
+            true = distances(VECTORS[where], query, weights) ** 2
+            assert (least <= true).all()
+            assert (true <= most).all()
 
 
 @pytest.mark.parametrize("weights", WEIGHTS)

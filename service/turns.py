@@ -1,45 +1,26 @@
-"""Places for what takes long, in turn: no client has more than its share, and who has least comes first."""
+"""Places for what takes long: no client has more than its share of them, in use or waited for."""
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from weakref import WeakValueDictionary
+
+from anyio import CapacityLimiter
 
 
 class Turns:
-    """`places` in all, of which one client has at most `share`; others wait. For one event loop."""
+    """`places` in all; who comes first has one first, but of one client no more than `share` have one or wait
+    for one at a time, so that its others keep nobody else waiting. For one event loop."""
 
     def __init__(self, places: int, share: int) -> None:
-        self.places, self.share = places, share
-        self.running: Counter[str] = Counter()
-        self.waiting: list[tuple[str, asyncio.Future[None]]] = []
+        self.places, self.share = CapacityLimiter(places), share
+        self.clients: WeakValueDictionary[str, CapacityLimiter] = WeakValueDictionary()
 
     @asynccontextmanager
     async def turn(self, client: str) -> AsyncIterator[None]:
         """A place while the context lasts, as soon as it is the client's turn."""
-        given = asyncio.get_running_loop().create_future()
-        self.waiting.append((client, given))
-        self._give()
-        try:
-            await given
+        own = self.clients.get(client) or CapacityLimiter(self.share)
+        self.clients[client] = own
+        async with own, self.places:
             yield
-        finally:
-            if given.done() and not given.cancelled():
-                self.running[client] -= 1
-            else:
-                self.waiting.remove((client, given))
-            self._give()
-
-    def _give(self) -> None:
-        """Free places, to the clients with the fewest; of one client's the first that came."""
-        while self.running.total() < self.places:
-            entitled = [each for each in self.waiting if self.running[each[0]] < self.share]
-            if not entitled:
-                break
-            chosen = min(entitled, key=lambda each: self.running[each[0]])
-            self.waiting.remove(chosen)
-            self.running[chosen[0]] += 1
-            chosen[1].set_result(None)
-        self.running = +self.running  # forgets who has none

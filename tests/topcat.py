@@ -12,6 +12,7 @@ import os
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import IO, Any
 
 from tests.clients import require
 from tests.samp import until
+from tests.serving import PATIENCE
 
 JAR = Path("/usr/share/java/starlink-topcat.jar")
 START = "uk.ac.starlink.topcat.Driver"
@@ -36,15 +38,21 @@ class Topcat:
         self._process, self.lockfile = process, lockfile
 
     def do(self, *order: str) -> Any:
-        """What comes of an order to `Windows`; None if there is no such window or button yet."""
+        """What comes of an order to `Windows`; None if there is no such window or button yet. A TOPCAT that
+        hangs is ended, and an error."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(json.dumps(order) + "\n")
         self._process.stdin.flush()
-        for line in self._process.stdout:
-            if line.startswith(MARK):
-                return json.loads(line.removeprefix(MARK)).get("answer")
-        raise AssertionError("TOPCAT has ended")
+        hangs = threading.Timer(PATIENCE, self._process.kill)
+        hangs.start()
+        try:
+            for line in self._process.stdout:
+                if line.startswith(MARK):
+                    return json.loads(line.removeprefix(MARK)).get("answer")
+        finally:
+            hangs.cancel()
+        raise AssertionError(f"TOPCAT has ended, or did nothing for {PATIENCE:g} s, at {' '.join(order)}")
 
     def wait(self, *order: str) -> Any:
         """The same, as often as it takes until something comes of it."""

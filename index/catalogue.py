@@ -22,6 +22,9 @@ ARROW: Mapping[str, pa.DataType] = {  # by VOTable datatype
     "double": pa.float64(),
     "char": pa.string(),
     "unicodeChar": pa.string(),
+    "bit": pa.bool_(),  # this and the next only uploads have
+    "floatComplex": pa.float32(),  # two to a number
+    "doubleComplex": pa.float64(),
 }
 
 

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 
+COMPLEX = ("floatComplex", "doubleComplex")
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
@@ -37,8 +39,8 @@ class Column:
 
     @property
     def array(self) -> bool:
-        """Whether a cell holds several values; a text is one."""
-        return self.arraysize is not None and not self.text
+        """Whether a cell holds several values; a text is one, a complex number two."""
+        return self.datatype in COMPLEX or (self.arraysize is not None and not self.text)
 
     def renamed(self, name: str) -> Column:
         return replace(self, name=name)

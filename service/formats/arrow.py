@@ -7,10 +7,11 @@ from dataclasses import replace
 
 import pyarrow as pa
 
-from registry_metadata.columns import Column
+from index.catalogue import ARROW
+from registry_metadata.columns import COMPLEX, Column
 from service.formats.drain import Drain
 from service.formats.json import PUBLIC
-from service.formats.stream import ARROW, COMPLEX, Rows, fixed_length, is_array, typed
+from service.formats.stream import Rows, fixed_length, typed
 from service.formats.votable import write_votable
 
 VOPARQUET = "IVOA.VOTable-Parquet."
@@ -70,7 +71,7 @@ def field_metadata(column: Column) -> dict[str, str]:
 
 def arrow_type(column: Column) -> pa.DataType:
     base = ARROW[column.datatype]
-    if not is_array(column):
+    if not column.array:
         return base
     count = fixed_length(column)
     return pa.list_(base) if count is None or column.datatype in COMPLEX else pa.list_(base, count)

@@ -12,13 +12,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pybase64 import b64encode
 
-from registry_metadata.columns import Column
+from registry_metadata.columns import COMPLEX, Column
 from service.errors import UsageFault
 from service.formats.stream import (
-    COMPLEX,
     NULLS,
     fixed_length,
-    is_array,
     list_offsets,
     run_of_bytes,
     typed,
@@ -118,7 +116,7 @@ def fixed_field(column: Column, array: pa.Array) -> tuple[str, npt.NDArray[np.ge
     if column.datatype == "bit":
         return f"({(count + 7) // 8},)u1", bits_of(array, count)
     kind = BIG_ENDIAN[column.datatype]
-    if not is_array(column):
+    if not column.array:
         return kind, numbers(column.datatype, array)
     return f"({count},){kind}", fixed_lists(column, array, count)
 

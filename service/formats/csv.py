@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from registry_metadata.columns import Column
-from service.formats.stream import Rows, is_array, joined, slices, texts
+from service.formats.stream import Rows, joined, slices, texts
 
 NEEDS_QUOTES = r'[",\r\n]'
 
@@ -19,7 +19,7 @@ def write_csv(rows: Rows, header: bool = True) -> Iterator[bytes]:
         yield (",".join(quoted_name(column.name) for column in rows.columns) + "\r\n").encode()
     for batch in slices(rows.batches):
         cells = [
-            pc.fill_null(quoted(text) if column.text or is_array(column) else text, "")
+            pc.fill_null(quoted(text) if column.text or column.array else text, "")
             for column, text in columns_as_text(rows, batch)
         ]
         yield lines(cells, ",", "\r\n", batch.num_rows)

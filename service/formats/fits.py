@@ -13,10 +13,10 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from registry_metadata.columns import Column
+from registry_metadata.columns import COMPLEX, Column
 from service.formats.arrow import arrow_schema, record_batch
 from service.formats.binary import encode_batch
-from service.formats.stream import COMPLEX, NULLS, Rows, fixed_length, is_array, slices
+from service.formats.stream import NULLS, Rows, fixed_length, slices
 
 BLOCK = 2880
 LETTERS = {
@@ -77,7 +77,7 @@ def widest(column: Column, array: pa.Array) -> int:
     """Letters of the longest text, numbers of the longest array."""
     if column.text:
         return pc.max(pc.utf8_length(array)).as_py() or 1
-    if is_array(column) and fixed_length(column) is None:
+    if column.array and fixed_length(column) is None:
         return pc.max(pc.list_value_length(array)).as_py() or 1
     return 1
 
@@ -87,8 +87,8 @@ def fixed(column: Column, width: int) -> Column:
     if column.text:
         return replace(column, datatype="char", arraysize=str(width))
     if column.datatype == "bit":
-        return replace(column, datatype="boolean")
-    if is_array(column) and fixed_length(column) is None:
+        column = replace(column, datatype="boolean")
+    if column.array and fixed_length(column) is None:
         return replace(column, arraysize=str(width // 2 if column.datatype in COMPLEX else width))
     return column
 
@@ -100,7 +100,7 @@ def filled(columns: Sequence[Column], batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def fitting(column: Column, array: pa.Array) -> pa.Array:
-    if is_array(column) and pa.types.is_list(array.type):
+    if column.array and pa.types.is_list(array.type):
         return padded_lists(array, fixed_length(column) or 1)
     if not is_plain(column, array):
         return pc.replace_substring_regex(array, r"[^\x00-\x7f]", "?")

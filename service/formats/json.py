@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 
 from registry_metadata.columns import Column
 from service.errors import ServiceFault
-from service.formats.stream import Rows, is_array, joined, scalar_texts, slices, typed
+from service.formats.stream import Rows, joined, scalar_texts, slices, typed
 
 PUBLIC = ("name", "datatype", "arraysize", "xtype", "unit", "ucd", "utype", "description")
 SPECIAL = r'["\\\x00-\x1f]'
@@ -59,7 +59,7 @@ def rows_of_values(columns: tuple[Column, ...], batch: pa.RecordBatch) -> bytes:
 def values(column: Column, array: pa.Array) -> pa.Array:
     """JSON text of every cell: NULL and NaN are null, an infinity is a string."""
     cells = typed(column, array)
-    if is_array(column):
+    if column.array:
         return pa.array([dumps(cell_value(cell)) for cell in cells.to_pylist()], pa.string())
     if pa.types.is_string(cells.type):
         text = strings(cells)

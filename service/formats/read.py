@@ -14,9 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from registry_metadata.columns import Column
+from index.catalogue import ARROW
+from registry_metadata.columns import COMPLEX, Column
 from service.errors import TooLargeFault, UsageFault
-from service.formats.stream import ARROW, COMPLEX, fixed_length, is_array
+from service.formats.stream import fixed_length
 from service.limits import Limits
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def array_of(column: Column, values: Any) -> pa.Array:
     data = np.ma.getdata(values)
     if column.text:
         return text_array(data, mask)
-    if is_array(column):
+    if column.array:
         return list_array(column, data, mask)
     array = pa.array(np.ascontiguousarray(data.astype(data.dtype.newbyteorder("="))), mask=mask.reshape(-1))
     if pa.types.is_floating(array.type):

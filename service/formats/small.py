@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import pyarrow as pa
 
 from registry_metadata.columns import Column
-from service.formats.stream import is_array
 
 FEW_CELLS = 4000
 
@@ -21,7 +20,7 @@ def alike(columns: Sequence[Column], batch: pa.RecordBatch) -> list[list[int]]:
     groups: dict[object, list[int]] = {}
     types = batch.schema.types
     for place, column in enumerate(columns):
-        key = place if is_array(column) else (column.datatype, column.arraysize, types[place])
+        key = place if column.array else (column.datatype, column.arraysize, types[place])
         groups.setdefault(key, []).append(place)
     return list(groups.values())
 

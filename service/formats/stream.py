@@ -11,8 +11,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from index.catalogue import ARROW as PUBLISHED
-from registry_metadata.columns import Column
+from index.catalogue import ARROW
+from registry_metadata.columns import COMPLEX, Column
 
 SLICE_BYTES = 800_000
 SLICE_ROWS = 8_192
@@ -97,19 +97,8 @@ def slices(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
             yield batch.slice(start, step)
 
 
-ARROW: dict[str, pa.DataType] = {
-    **PUBLISHED,
-    "bit": pa.bool_(),
-    "floatComplex": pa.float32(),
-    "doubleComplex": pa.float64(),
-}  # and what only uploads have
 NULLS = {"unsignedByte": 255, "short": -(2**15), "int": -(2**31), "long": -(2**63)}  # where a type has none
-COMPLEX = ("floatComplex", "doubleComplex")
-
-
-def is_array(column: Column) -> bool:
-    """Whether a cell holds several numbers; a string is one value, a complex number two."""
-    return column.datatype in COMPLEX or column.array
+NO_VALUE = {**NULLS, "boolean": "?", "bit": "0"}  # within an array; NaN where it has numbers with a point
 
 
 def fixed_length(column: Column) -> int | None:
@@ -128,7 +117,7 @@ def fixed_length(column: Column) -> int | None:
 def typed(column: Column, array: pa.Array) -> pa.Array:
     """The array in the Arrow type of the column's datatype: scalars, strings, or lists with int32 offsets."""
     base = ARROW[column.datatype]
-    if is_array(column):
+    if column.array:
         return array.cast(pa.list_(base)) if array.type != pa.list_(base) else array
     if pa.types.is_timestamp(array.type) or pa.types.is_date(array.type):
         return timestamps(array)
@@ -142,10 +131,11 @@ def timestamps(array: pa.Array) -> pa.Array:
 def texts(column: Column, array: pa.Array) -> pa.Array:
     """Cells as TABLEDATA spells them, unescaped, NULL kept: `1 2 3`, `T`, `NaN`, `+Inf`."""
     values = typed(column, array)
-    if not is_array(column):
-        return scalar_texts(values)
-    values = values.cast(pa.list_(ARROW[column.datatype]))
-    flat = pc.fill_null(scalar_texts(values.flatten()), str(NULLS.get(column.datatype, "NaN")))
+    base = pa.int8() if column.datatype == "bit" else ARROW[column.datatype]  # bits are 1 and 0
+    if not column.array:
+        return scalar_texts(values if values.type == base else values.cast(base))
+    values = values.cast(pa.list_(base))
+    flat = pc.fill_null(scalar_texts(values.flatten()), str(NO_VALUE.get(column.datatype, "NaN")))
     lists = pa.ListArray.from_arrays(pa.array(list_offsets(values), pa.int32()), flat)
     joined = pc.binary_join(lists, " ")
     return (

@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 from registry_metadata.columns import Column
 from service.errors import ServiceFault
 from service.formats.csv import flat, lines
-from service.formats.stream import Rows, is_array, joined, slices, texts
+from service.formats.stream import Rows, joined, slices, texts
 from service.formats.votable import attribute, cells, escape
 
 STYLE = (
@@ -92,7 +92,7 @@ def plain_cells(rows: Rows, batch: pa.RecordBatch) -> list[pa.Array]:
     found = []
     for column, array in zip(rows.columns, batch.columns, strict=True):
         text = pc.fill_null(texts(column, array), "")
-        found.append(flat(text) if column.text or is_array(column) else text)
+        found.append(flat(text) if column.text or column.array else text)
     return found
 
 

@@ -15,7 +15,7 @@ from registry_metadata.columns import Column
 from service.errors import ServiceFault
 from service.formats.binary import base64_stream, encode_batch
 from service.formats.small import alike, end_to_end, is_small, rows_of_texts
-from service.formats.stream import NULLS, Info, Rows, fixed_length, is_array, joined, slices, texts
+from service.formats.stream import NULLS, Info, Rows, fixed_length, joined, slices, texts
 
 Serialization = Literal["BINARY2", "BINARY", "TABLEDATA"]
 
@@ -127,7 +127,7 @@ def frame_of(column: Column) -> str | None:
 @lru_cache(maxsize=4096)
 def field_element(column: Column, id_: str, serialization: Serialization) -> str:
     content = description_element(column.description)
-    if column.datatype in NULLS and (serialization == "BINARY" or is_array(column)):
+    if column.datatype in NULLS and (serialization == "BINARY" or column.array):
         content += f'<VALUES null="{NULLS[column.datatype]}"/>'
     attributes = {
         "ID": id_,
@@ -316,7 +316,7 @@ def null_cell(column: Column) -> str:
     if column.text or count is None:
         return ""
     if column.datatype in NULLS:
-        return " ".join([str(NULLS[column.datatype])] * count) if is_array(column) else ""
+        return " ".join([str(NULLS[column.datatype])] * count) if column.array else ""
     return " ".join(["?" if column.datatype == "boolean" else "NaN"] * count)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -15,13 +14,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from index.catalogue import ARROW
-from registry_metadata.columns import COMPLEX, Column
-from service.errors import TooLargeFault, UsageFault
-from service.formats.stream import fixed_length
+from registry_metadata.columns import Column
+from service.errors import UsageFault
+from service.formats.masked import array_of, unicode_where_needed
+from service.formats.read_votable import columns_of, read_votable
+from service.formats.sizes import check_size, check_unpacked
 from service.limits import Limits
 
 if TYPE_CHECKING:
-    from astropy.io.votable.tree import Field, TableElement
     from astropy.table import Table
 
 Uploaded = tuple[tuple[Column, ...], pa.Table]
@@ -54,7 +54,6 @@ NUMPY = {
 UNREADABLE = (
     ValueError, TypeError, KeyError, IndexError, OSError, EOFError, RecursionError, pa.ArrowException,
 )  # fmt: skip
-UNPACKED = 5  # times the bytes of an upload is what it may unpack to
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT96": 12}  # bytes of Parquet's values; others have 8
 DESCRIBED = ("unit", "ucd", "utype", "xtype", "description")
 WIDEST = 16  # bytes of a FITS value, which a complex number has
@@ -89,15 +88,6 @@ def first_line(error: Exception) -> str:
     return (lines[0] if lines else type(error).__name__)[:300]
 
 
-def check_size(name: str, columns: int, rows: int, limits: Limits) -> None:
-    for count, most, what in (
-        (columns, limits.upload_columns, "columns"),
-        (rows, limits.upload_rows, "rows"),
-    ):
-        if count > most:
-            raise TooLargeFault(f"The upload {name} has {count} {what}: at most {most} are allowed")
-
-
 def check_names(name: str, columns: tuple[Column, ...]) -> None:
     names = [column.name for column in columns]
     for one in names:
@@ -105,106 +95,6 @@ def check_names(name: str, columns: tuple[Column, ...]) -> None:
             raise UsageFault(f"The upload {name} has two columns named {one}")
     if not names:
         raise UsageFault(f"The upload {name} has no columns")
-
-
-def read_votable(content: bytes, limits: Limits) -> Uploaded:
-    """The first TABLE."""
-    table = first_table(content, limits)
-    columns = tuple(column_of(field) for field in table.fields)
-    arrays = [
-        array_of(column, table.array[field.ID]) for column, field in zip(columns, table.fields, strict=True)
-    ]
-    columns = tuple(unicode_where_needed(c, a) for c, a in zip(columns, arrays, strict=True))
-    return columns, pa.Table.from_arrays(arrays, names=[column.name for column in columns])
-
-
-def first_table(content: bytes, limits: Limits) -> TableElement:
-    """A document type (where entities are declared) is refused, and more columns than one table may have:
-    both before anything is parsed, which takes much longer."""
-    if re.search(rb"<!(DOCTYPE|ENTITY)", content, re.IGNORECASE) or b"\0" in content[:64]:
-        raise ValueError("a VOTable here has no document type, and is not in UTF-16")
-    check_size("", len(re.findall(rb"<(?:\w+:)?FIELD[\s/>]", content)), 0, limits)
-    from astropy.io import votable
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            document = votable.parse(io.BytesIO(content), verify="ignore", invalid="mask")
-        except votable.exceptions.VOWarning as problem:  # astropy raises some of its warnings
-            raise ValueError(str(problem)) from None
-    table = next(iter(document.iter_tables()), None)
-    if table is None:
-        raise ValueError("there is no TABLE in it")
-    return table
-
-
-def column_of(field: Field) -> Column:
-    arraysize = None if field.arraysize in (None, "", "1") else str(field.arraysize)
-    return Column(
-        name=str(field.name or field.ID),
-        datatype=str(field.datatype),
-        arraysize=arraysize,
-        xtype=field.xtype or None,
-        unit=None if field.unit is None else field.unit.to_string("vounit", deprecations="silent"),
-        ucd=field.ucd or None,
-        utype=field.utype or None,
-        description=(field.description or "").strip(),
-    )
-
-
-def unicode_where_needed(column: Column, array: pa.Array) -> Column:
-    """char is ASCII: what holds other letters is told as unicodeChar."""
-    if column.datatype != "char" or pc.all(pc.string_is_ascii(array), min_count=0).as_py():
-        return column
-    return replace(column, datatype="unicodeChar")
-
-
-def array_of(column: Column, values: Any) -> pa.Array:
-    """An Arrow array from astropy's masked array: NULL where it is masked or NaN."""
-    mask = np.ma.getmaskarray(values)
-    data = np.ma.getdata(values)
-    if column.text:
-        return text_array(data, mask)
-    if column.array:
-        return list_array(column, data, mask)
-    array = pa.array(np.ascontiguousarray(data.astype(data.dtype.newbyteorder("="))), mask=mask.reshape(-1))
-    if pa.types.is_floating(array.type):
-        array = pc.if_else(pc.is_nan(array), pa.scalar(None, array.type), array)
-    return array.cast(ARROW[column.datatype])
-
-
-def text_array(data: Any, mask: Any) -> pa.Array:
-    if mask.ndim > 1:
-        mask = mask.all(axis=tuple(range(1, mask.ndim)))
-        data = ["".join(map(str, np.ravel(cell))) for cell in data]
-    return pa.array(
-        [None if hidden else text_of(cell) for cell, hidden in zip(data, mask, strict=True)], pa.string()
-    )
-
-
-def text_of(cell: object) -> str:
-    return cell.decode("utf-8", "replace") if isinstance(cell, bytes) else str(cell)
-
-
-def list_array(column: Column, data: Any, mask: Any) -> pa.Array:
-    """Lists; a complex number becomes two, an array of several dimensions is laid end to end."""
-    cells = [
-        None if np.all(hidden) and np.size(hidden) else flat_cell(column, cell, hidden)
-        for cell, hidden in zip(data, mask, strict=True)
-    ]
-    base = ARROW[column.datatype]
-    count = fixed_length(column)
-    kind = pa.list_(base) if count is None else pa.list_(base, count)
-    return pa.array(cells, kind)
-
-
-def flat_cell(column: Column, cell: Any, hidden: Any) -> list[Any]:
-    inner: Any = np.ma.masked_array(np.ma.getdata(cell), mask=np.ma.getmaskarray(cell)).ravel()
-    if column.datatype in COMPLEX:
-        part = np.float32 if column.datatype == "floatComplex" else np.float64
-        inner = np.ma.getdata(inner).view(part)
-    values: list[Any] = inner.tolist()
-    return values
 
 
 def read_fits(content: bytes, limits: Limits) -> Uploaded:
@@ -235,12 +125,6 @@ def heap_bytes(hdu: Any) -> int:
     names = [one.name for one in hdu.columns if getattr(one.format, "format", "") in ("P", "Q")]
     rows: Any = hdu.data.view(np.ndarray) if names else {}
     return sum(int(rows[name][:, 0].clip(0).sum(dtype=np.int64)) * WIDEST for name in names)
-
-
-def check_unpacked(size: int, limits: Limits) -> None:
-    most = UNPACKED * limits.upload_bytes
-    if size > most:
-        raise TooLargeFault(f"The upload unpacks to {size} bytes: at most {most} are allowed")
 
 
 def fits_column(table: Table, i: int, name: str) -> Column:
@@ -285,7 +169,7 @@ def text_bytes(column: pa.ChunkedArray) -> int:
 def voparquet_columns(metadata: Mapping[bytes, bytes], limits: Limits) -> Mapping[str, Column]:
     """What the VOTable in a Parquet file's metadata (VOParquet 1.0) says of columns."""
     header = metadata.get(VOPARQUET)
-    columns = map(column_of, first_table(header, limits).fields) if header else ()
+    columns = columns_of(header, limits) if header else ()
     return {column.name: column for column in columns}
 
 

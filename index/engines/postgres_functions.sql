@@ -10,10 +10,11 @@ CREATE OR REPLACE FUNCTION adql.ln(x float8) RETURNS float8 LANGUAGE sql IMMUTAB
 CREATE OR REPLACE FUNCTION adql.log10(x float8) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$ SELECT CASE WHEN x < 0 THEN 'NaN'::float8 WHEN x = 0 THEN '-Infinity'::float8 ELSE pg_catalog.log(x) END $$;
 CREATE OR REPLACE FUNCTION adql.exp(x float8) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$ SELECT CASE WHEN x > 709.782712893384 THEN 'Infinity'::float8 WHEN x < -745.133219101941 THEN 0
+    AS $$ SELECT CASE WHEN x = 'NaN' THEN x WHEN x > 709.782712893384 THEN 'Infinity'::float8 WHEN x < -745.133219101941 THEN 0
                       ELSE pg_catalog.exp(x) END $$;
 CREATE OR REPLACE FUNCTION adql.power(x float8, y float8) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
-    AS $$ SELECT CASE WHEN x < 0 AND y <> floor(y) AND y NOT IN ('Infinity', '-Infinity') THEN 'NaN'::float8
+    AS $$ SELECT CASE WHEN x = '-Infinity' AND y <> floor(y) THEN CASE WHEN y > 0 THEN 'Infinity'::float8 ELSE 0 END
+                      WHEN x < 0 AND y <> floor(y) AND y NOT IN ('Infinity', '-Infinity') THEN 'NaN'::float8
                       WHEN x = 0 AND y < 0 THEN 'Infinity'::float8
                       WHEN x NOT IN (0, 1, -1, 'Infinity', '-Infinity', 'NaN') AND y NOT IN ('Infinity', '-Infinity', 'NaN')
                            AND y * pg_catalog.ln(abs(x)) > 709.782712893384
@@ -57,12 +58,14 @@ CREATE OR REPLACE FUNCTION adql.round(x float8) RETURNS float8 LANGUAGE sql IMMU
     AS $$ SELECT CASE WHEN abs(x) < 4503599627370496 THEN sign(x) * floor(abs(x) + 0.5) ELSE x END $$;
 CREATE OR REPLACE FUNCTION adql.round(x float8, places bigint) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$ SELECT CASE WHEN places > 300 THEN x WHEN places < -300 THEN 0
+                      WHEN places >= 0 AND abs(x) >= 4503599627370496 / 10.0::float8 ^ places THEN x
                       WHEN places >= 0 THEN adql.round(x * 10.0::float8 ^ places) / 10.0::float8 ^ places
                       ELSE adql.round(x / 10.0::float8 ^ -places) * 10.0::float8 ^ -places END $$;
 CREATE OR REPLACE FUNCTION adql.trunc(x float8) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$ SELECT pg_catalog.trunc(x) $$;
 CREATE OR REPLACE FUNCTION adql.trunc(x float8, places bigint) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE
     AS $$ SELECT CASE WHEN places > 300 THEN x WHEN places < -300 THEN 0
+                      WHEN places >= 0 AND abs(x) >= 4503599627370496 / 10.0::float8 ^ places THEN x
                       WHEN places >= 0 THEN pg_catalog.trunc(x * 10.0::float8 ^ places) / 10.0::float8 ^ places
                       ELSE pg_catalog.trunc(x / 10.0::float8 ^ -places) * 10.0::float8 ^ -places END $$;
 CREATE OR REPLACE FUNCTION adql.hash53(x bigint) RETURNS float8 LANGUAGE sql IMMUTABLE PARALLEL SAFE

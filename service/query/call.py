@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from sqlglot import exp
@@ -12,7 +12,7 @@ from service.errors import UsageFault
 from service.query.context import Context
 from service.query.parse import fault
 from service.query.scope import Scope
-from service.query.value import INTEGERS, Value
+from service.query.value import DOUBLE, INT, INTEGERS, Value
 
 
 class Likeness(Protocol):
@@ -53,9 +53,11 @@ class Call:
         return fault(parts[place] if place is not None and place < len(parts) else self.node, message)
 
     def number(self, place: int) -> Value:
-        """The argument, which must be a number."""
+        """The argument, which must be a number; NULL is one of datatype double."""
         value = self.args[place]
-        if not (value.numeric or value.null):
+        if value.null:
+            return replace(value, column=DOUBLE)
+        if not value.numeric:
             raise self.fault(f"argument {place + 1} of {self.name} must be a number, not {value.kind}", place)
         return value
 
@@ -64,7 +66,9 @@ class Call:
 
     def integer(self, place: int) -> Value:
         value = self.number(place)
-        if not value.null and value.column.datatype not in INTEGERS:
+        if value.null:
+            return Value("CAST(NULL AS INTEGER)", INT)
+        if value.column.datatype not in INTEGERS:
             raise self.fault(f"argument {place + 1} of {self.name} must be an integer", place)
         return value
 

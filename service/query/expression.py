@@ -111,6 +111,8 @@ class Expressions:
         if found.vector:
             return vectors.negative(found)
         checked_number(node.this, found)
+        if found.null:
+            return found
         if isinstance(found.literal, int | float):
             return self.constant(-found.literal)
         return Value(f"(-{found.sql})", plain(found.column, ucd=found.column.ucd))
@@ -214,6 +216,8 @@ class Expressions:
         if value.array:
             raise fault(node, f"{value.kind} cannot be cast to {kind.sql()}")
         datatype, sql_type = target
+        if value.column.datatype == "boolean" and datatype != "char":
+            value = replace(value, sql=f"CAST({value.sql} AS INTEGER)")  # PostgreSQL casts it to no other
         if sql_type == "TIMESTAMP":
             if not (value.text or value.null):
                 raise fault(

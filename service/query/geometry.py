@@ -22,9 +22,14 @@ MARGIN = 1e-9  # degrees by which bands are wider than the circle, for rounding
 
 def shape_value(kind: str, parts: Sequence[Value]) -> Value:
     """The region as a value: an array as DALI has it, NULL where a number is."""
-    known = " AND ".join(f"{part.sql} IS NOT NULL" for part in parts)
-    numbers = ", ".join(f"CAST({part.sql} AS DOUBLE)" for part in parts)
-    return region_value(f"CASE WHEN {known} THEN [{numbers}] END", Shape(kind, tuple(parts)))
+    return region_value(array_of(parts), Shape(kind, tuple(parts)))
+
+
+def array_of(parts: Sequence[Value]) -> str:
+    """The numbers as an array, NULL where one of them is."""
+    known = " AND ".join(f"{part.sql} IS NOT NULL" for part in parts if part.constant is None)
+    numbers = f"[{', '.join(f'CAST({part.sql} AS DOUBLE)' for part in parts)}]"
+    return f"CASE WHEN {known} THEN {numbers} END" if known else numbers
 
 
 def polygon_value(call: Call, parts: Sequence[Value]) -> Value:
@@ -295,7 +300,7 @@ def ring(shape: Shape) -> str:
     """The numbers of a polygon as an array."""
     if shape.array or len(shape.parts) == 1:
         return shape.array or shape.parts[0].sql
-    return f"[{', '.join(f'CAST({part.sql} AS DOUBLE)' for part in shape.parts)}]"
+    return array_of(shape.parts)
 
 
 def in_polygon(call: Call, point: Shape, polygon: Shape) -> str:

@@ -54,7 +54,9 @@ def rounded(name: str) -> Make:
         value = call.number(0)
         decimals = ""
         if len(call.args) == 2:
-            decimals = f", CAST(greatest(-400, least(400, {call.integer(1).sql})) AS INTEGER)"
+            places = call.integer(1).sql  # greatest and least pass over NULL
+            decimals = f", CASE WHEN {places} < 400 THEN CAST(greatest(-400, {places}) AS INTEGER) "
+            decimals += f"WHEN {places} >= 400 THEN 400 END"
         column = plain(value.column, datatype="double")
         return Value(f"{name}(CAST({value.sql} AS DOUBLE){decimals})", column)
 

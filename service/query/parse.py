@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from bisect import bisect
 from collections.abc import Sequence
 
 from sqlglot import exp
@@ -41,6 +43,7 @@ HINTS = {
     "OVER": "ADQL has no window functions",
     "INTO": "results cannot be stored in tables",
 }
+GLUED = re.compile(r"""'[^']*'|"[^"]*"|--[^\n]*|[A-Za-z_]\w*|((?:\d+\.?\d*|\.\d+)[eE]\d+)(?=[+-])""")
 _DIALECT = ADQL()
 
 
@@ -49,7 +52,7 @@ def parse_adql(text: str) -> exp.Query:
     if len(text) > MAX_CHARACTERS:
         raise UsageFault(f"the query has {len(text)} characters; {MAX_CHARACTERS} are allowed")
     try:
-        tokens = _DIALECT.tokenize(text)
+        tokens = tokenized(text)
     except TokenError:
         raise UsageFault(_unclosed(text)) from None
     check_tokens(tokens)
@@ -65,6 +68,22 @@ def parse_adql(text: str) -> exp.Query:
     if not isinstance(tree := trees[0], exp.Query):
         raise UsageFault("the query is not ADQL: expected SELECT or WITH at its beginning")
     return tree
+
+
+def tokenized(text: str) -> list[Token]:
+    """The tokens of a text. sqlglot takes the sign in 1e5+2 for one of the exponent: it is given a blank
+    before the sign, of which the places of the tokens tell nothing."""
+    cuts = [found.end() for found in GLUED.finditer(text) if found[1]]
+    if not cuts:
+        return list(_DIALECT.tokenize(text))
+    spaced = " ".join(text[low:high] for low, high in zip([0, *cuts], [*cuts, len(text)], strict=True))
+    blanks = [cut + place for place, cut in enumerate(cuts)]
+    tokens = list(_DIALECT.tokenize(spaced))
+    for token in tokens:
+        before = bisect(blanks, token.start)
+        token.col -= before - bisect(blanks, spaced.rfind("\n", 0, token.start))
+        token.start, token.end = token.start - before, token.end - before
+    return tokens
 
 
 def check_tokens(tokens: Sequence[Token]) -> None:

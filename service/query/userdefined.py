@@ -59,13 +59,13 @@ def joined_text(call: Call) -> Value:
 
 
 def histogram(call: Call) -> Value:
-    """Counts of values below, in each of n bins from low to high, and above."""
+    """Counts of values below, in each of n bins from low to high, and above; NaN counts nowhere, as NULL."""
     value, low, high, bins = call.numbers()
     if not isinstance(bins.literal, int) or not 1 <= bins.literal <= 10_000:
         raise call.fault("the number of bins must be a whole number from 1 to 10000", 3)
     place = f"floor((CAST({value.sql} AS DOUBLE) - {low.sql}) / ({high.sql} - {low.sql}) * {bins.sql})"
     slot = f"CAST(greatest(-1, least({bins.sql}, {place})) AS INTEGER)"
-    slots = f"list(CASE WHEN {value.sql} IS NULL THEN NULL ELSE {slot} END)"
+    slots = f"list(CASE WHEN {value.sql} <= CAST('inf' AS DOUBLE) THEN {slot} END)"
     filtered = f"coalesce(len(list_filter({slots}, lambda other: other = slot)), 0)"
     counted = f"list_transform(range(-1, {bins.literal + 1}), lambda slot: {filtered})"
     return Value(counted, described("long", arraysize="*", ucd="meta.number"))

@@ -1,20 +1,24 @@
-"""What only uploads have, bits and complex numbers, comes back from both engines as it was sent."""
+"""What only uploads have, bits, complex numbers and extreme ones, means the same on both engines."""
 
 from __future__ import annotations
 
 import io
+import math
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from astropy.io import votable
 
 from index.release import OpenRelease
+from registry_metadata.columns import Column
 from service.errors import UsageFault
 from service.formats.choose import choose_format
 from service.formats.read import read_table
 from service.formats.stream import Rows
 from service.limits import Limits
 from service.query.run import Question, Upload, answer
+from tests.service.query import asking
 from tests.service.query.asking import ask
 
 HEAD = '<VOTABLE version="1.4" xmlns="http://www.ivoa.net/xml/VOTable/v1.3"><RESOURCE><TABLE>'
@@ -72,3 +76,25 @@ def test_t34_they_are_written_in_every_format(archive: OpenRelease, upload: Uplo
 def test_complex_numbers_are_not_compared(archive: OpenRelease, upload: Upload) -> None:
     with pytest.raises(UsageFault, match="an array and a number cannot be compared"):
         ask(archive, "SELECT * FROM TAP_UPLOAD.t WHERE z > 1", uploads={"t": upload})
+
+
+def test_a14_numbers_at_the_ends_of_their_range_mean_what_numpy_says(archive: OpenRelease) -> None:
+    numbers = [math.nan, -math.inf, 1e308, -1e16, 123.456]
+    sent = asking.upload({"i": ("int", list(range(5))), "x": ("double", numbers)})
+    wanted = "EXP(x) AS e, POWER(x, 0.3) AS p, ROUND(x, 2) AS r, TRUNCATE(x, 1) AS t"
+    found = ask(archive, f"SELECT {wanted} FROM TAP_UPLOAD.t ORDER BY i", uploads={"t": sent})
+    x = np.array(numbers)
+    with np.errstate(all="ignore"):
+        np.testing.assert_allclose(found.column("e"), np.exp(x), rtol=1e-12)
+        np.testing.assert_allclose(found.column("p"), np.power(x, 0.3), rtol=1e-12)
+    np.testing.assert_allclose(found.column("r"), [*numbers[:4], 123.46], rtol=1e-15)
+    np.testing.assert_allclose(found.column("t"), [*numbers[:4], 123.4], rtol=1e-15)
+    counted = ask(archive, "SELECT ivo_histogram(x, 0, 200, 2) AS h FROM TAP_UPLOAD.t", uploads={"t": sent})
+    assert counted.rows == [([2, 0, 1, 1],)]
+
+
+def test_a29_a_boolean_is_cast_to_1_or_0(archive: OpenRelease) -> None:
+    column, values = Column("b", "boolean"), pa.table({"b": pa.array([True, False, None])})
+    casts = ", ".join(f"CAST(b AS {kind})" for kind in ("SMALLINT", "BIGINT", "DOUBLE PRECISION"))
+    found = ask(archive, f"SELECT {casts} FROM TAP_UPLOAD.t", uploads={"t": Upload((column,), values)})
+    assert found.rows == [(1, 1, 1.0), (0, 0, 0.0), (None, None, None)]

@@ -65,13 +65,13 @@ def test_a12_long_chains_of_or_and_and(archive: OpenRelease) -> None:
     known = rows(archive)
     dids = [did for did, _ in known[::2]]
     either = " OR ".join(f"ssa_pubdid = '{did}'" for did in [*dids, *map(str, range(1_000))])
-    neither = " AND ".join(f"ssa_pubdid <> '{did}'" for did in [*dids, *map(str, range(1_000))])
-    warm = " OR ".join(f"teff BETWEEN {low} AND {low}.5" for low in range(4000, 4300))
+    neither = " AND ".join(f"ssa_pubdid <> '{did}'" for did in [*dids, *map(str, range(200))])
+    warm = " OR ".join(f"teff BETWEEN {low} AND {low}.5" for low in range(4000, 4800, 10))
     for condition, expected in (
         (either, set(dids)),
         (neither, {did for did, _ in known} - set(dids)),
         (f"({either}) AND ({neither})", set()),
-        (warm, {did for did, teff in known if teff is not None and 4000 <= teff < 4300 and teff % 1 <= 0.5}),
+        (warm, {did for did, teff in known if teff is not None and 4000 <= teff < 4800 and teff % 10 <= 0.5}),
     ):
         found = ask(archive, f"SELECT ssa_pubdid FROM {SPECTRA} WHERE {condition}").column("ssa_pubdid")
         assert set(found) == expected
@@ -86,21 +86,21 @@ def ring(ra: float, dec: float, radius: float, n: int) -> str:
 
 
 def test_a20_a_polygon_of_very_many_corners_holds_what_one_of_many_holds(archive: OpenRelease) -> None:
-    some = f"SELECT TOP 12 ssa_pubdid, ra, dec FROM {SPECTRA} ORDER BY ssa_pubdid"
+    some = f"SELECT TOP 6 ssa_pubdid, ra, dec FROM {SPECTRA} ORDER BY ssa_pubdid"
     few, many = (
         ask(
             archive,
             f"SELECT ssa_pubdid FROM ({some}) AS s WHERE 1 = CONTAINS(POINT(ra, dec), "
             f"POLYGON({ring(180, 10, 40, n)})) ORDER BY ssa_pubdid",
         ).rows
-        for n in (110, 1_010)
+        for n in (60, 1_002)
     )
-    assert 0 < len(few) < 12
+    assert 0 < len(few) < 6
     assert few == many
 
 
 def test_a20_a_polygon_of_very_many_corners_is_a_value(archive: OpenRelease) -> None:
-    numbers = ring(180, 10, 5, 1_100)
+    numbers = ring(180, 10, 5, 1_002)
     found = ask(
         archive, f"SELECT TOP 1 POLYGON({numbers}) AS p, AREA(POLYGON({numbers})) AS a FROM {SPECTRA}"
     )
@@ -120,7 +120,7 @@ def chain(length: int, expression: str) -> str:
 def test_queries_of_queries_are_computed_or_refused(archive: OpenRelease) -> None:
     """PostgreSQL would put expressions into each other until it has no memory, and end."""
     assert ask(archive, chain(8, "x + x + x - x - x")).rows[0] == (pytest.approx(min(heats(archive))),)
-    assert ask(archive, chain(40, "x + 1")).rows[0] == (pytest.approx(min(heats(archive)) + 39),)
+    assert ask(archive, chain(20, "x + 1")).rows[0] == (pytest.approx(min(heats(archive)) + 19),)
     with pytest.raises(UsageFault, match="expressions of more than 100000 columns are made here"):
         ask(archive, chain(30, "x * x * x"))
 

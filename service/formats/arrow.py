@@ -62,7 +62,7 @@ def arrow_schema(rows: Rows) -> pa.Schema:
     fields = [
         pa.field(column.name, arrow_type(column), metadata=field_metadata(column)) for column in rows.columns
     ]
-    return pa.schema(fields, metadata={info.name: info.text or info.value for info in rows.infos})
+    return pa.schema(fields, metadata={info.name: info.value for info in rows.infos})
 
 
 def field_metadata(column: Column) -> dict[str, str]:

@@ -36,6 +36,7 @@ BIG_ENDIAN = {
     "doubleComplex": ">f8",
 }
 UNKNOWN = ord("?")
+SINGLE_BIT = np.uint8(0x88)  # the first bit of the byte, and the fifth, where astropy looks for it
 
 
 def encode_batch(columns: Sequence[Column], batch: pa.RecordBatch, flags: bool) -> bytes:
@@ -145,12 +146,12 @@ def fixed_lists(column: Column, array: pa.Array, count: int) -> npt.NDArray[np.g
 
 
 def bits_of(array: pa.Array, count: int) -> Bytes:
-    if count == 1 and pa.types.is_boolean(array.type):
-        table = pc.fill_null(array, False).to_numpy(zero_copy_only=False).reshape(-1, 1)
-    else:
-        table = np.zeros((len(array), count), bool)
-        for i, cell in enumerate(array.to_pylist()):
-            table[i, : len(cell or ())] = (cell or ())[:count]
+    if pa.types.is_boolean(array.type):
+        single: Bytes = pc.fill_null(array, False).cast(pa.uint8()).to_numpy() * SINGLE_BIT
+        return single.reshape(-1, 1)
+    table = np.zeros((len(array), count), bool)
+    for i, cell in enumerate(array.to_pylist()):
+        table[i, : len(cell or ())] = (cell or ())[:count]
     return np.packbits(table, axis=1)
 
 

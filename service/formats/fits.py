@@ -5,7 +5,7 @@ from __future__ import annotations
 import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import IO
 
 import numpy as np
@@ -14,9 +14,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from registry_metadata.columns import COMPLEX, Column
+from service.errors import UsageFault
 from service.formats.arrow import arrow_schema, record_batch
 from service.formats.binary import encode_batch
-from service.formats.stream import NULLS, Rows, fixed_length, slices
+from service.formats.stream import NULLS, Rows, fixed_length, holds, slices
 
 BLOCK = 2880
 LETTERS = {
@@ -35,37 +36,84 @@ LETTERS = {
 }
 
 
+WIDER = {"unsignedByte": "short", "short": "int", "int": "long"}
+
+
+@dataclass(slots=True)
+class Seen:
+    """What the values of a column need of its place in the file."""
+
+    column: Column
+    width: int = 1  # letters of the longest text, numbers of the longest array
+    plain: bool = True  # FITS has all of its letters
+    nulls: bool = False
+    taken: bool = False  # a value is the number that would stand for NULL
+
+    def add(self, array: pa.Array) -> None:
+        column = self.column
+        open_array = column.array and fixed_length(column) is None
+        if column.text:
+            self.width = max(self.width, pc.max(pc.utf8_length(array)).as_py() or 1)
+            self.plain = self.plain and is_plain(column, array)
+        elif open_array:
+            self.width = max(self.width, pc.max(pc.list_value_length(array)).as_py() or 1)
+        if column.datatype in NULLS:
+            self.nulls = self.nulls or open_array or has_nulls(column, array)
+            self.taken = self.taken or holds(column, array, NULLS[column.datatype])
+
+    @property
+    def in_file(self) -> Column:
+        """The column with the type and size that it has in the file."""
+        column = self.column
+        if column.text:
+            return replace(column, datatype="char", arraysize=str(self.width))
+        if column.datatype == "bit":
+            column = replace(column, datatype="boolean")
+        if self.nulls and self.taken:
+            if column.datatype not in WIDER:
+                raise UsageFault(
+                    f"the column {column.name} holds {NULLS[column.datatype]}, which stands for NULL in FITS"
+                )
+            column = replace(column, datatype=WIDER[column.datatype])
+        if column.array and fixed_length(column) is None:
+            return replace(
+                column, arraysize=str(self.width // 2 if column.datatype in COMPLEX else self.width)
+            )
+        return column
+
+
+def has_nulls(column: Column, array: pa.Array) -> bool:
+    return bool(array.null_count or (column.array and array.flatten().null_count))
+
+
 def write_fits(rows: Rows) -> Iterator[bytes]:
     """A primary HDU and one BINTABLE. Arrays of varying size become as long as the longest, filled with
     NULLs of their type; letters outside ASCII become `?` (FITS 4.0, 7.3.3), which the header tells."""
     with tempfile.TemporaryFile() as spool:
-        count, widths, lost = spooled(rows, spool)
-        columns = [fixed(column, width) for column, width in zip(rows.columns, widths, strict=True)]
-        yield headers(rows, columns, count, lost)
+        count, seen = spooled(rows, spool)
+        columns = [one.in_file for one in seen]
+        yield headers(rows, columns, count, seen)
+        written = [as_bytes(column) for column in columns]
         size = 0
         for batch in slices(iter(pa.ipc.open_stream(spool))):
-            data = encode_batch(columns, filled(columns, batch), flags=False)
+            data = encode_batch(written, filled(columns, batch), flags=False)
             size += len(data)
             yield data
         yield bytes(-size % BLOCK)
 
 
-def spooled(rows: Rows, spool: IO[bytes]) -> tuple[int, list[int], list[str]]:
-    """Writes the rows to the file; their number, the widest value of each column, and the columns with
-    letters that FITS does not have."""
-    count, widths, schema = 0, [1] * len(rows.columns), arrow_schema(rows)
-    lost: dict[str, None] = {}
+def spooled(rows: Rows, spool: IO[bytes]) -> tuple[int, list[Seen]]:
+    """Writes the rows to the file; their number, and what was seen of each column."""
+    count, seen, schema = 0, list(map(Seen, rows.columns)), arrow_schema(rows)
     with pa.ipc.new_stream(spool, schema) as writer:
         for batch in rows.batches:
             whole = record_batch(rows, schema, batch)
             writer.write_batch(whole)
             count += whole.num_rows
-            for i, (column, array) in enumerate(zip(rows.columns, whole.columns, strict=True)):
-                widths[i] = max(widths[i], widest(column, array))
-                if not is_plain(column, array):
-                    lost[column.name] = None
+            for one, array in zip(seen, whole.columns, strict=True):
+                one.add(array)
     spool.seek(0)
-    return count, widths, list(lost)
+    return count, seen
 
 
 def is_plain(column: Column, array: pa.Array) -> bool:
@@ -73,24 +121,9 @@ def is_plain(column: Column, array: pa.Array) -> bool:
     return not column.text or bool(pc.all(pc.string_is_ascii(array), min_count=0).as_py())
 
 
-def widest(column: Column, array: pa.Array) -> int:
-    """Letters of the longest text, numbers of the longest array."""
-    if column.text:
-        return pc.max(pc.utf8_length(array)).as_py() or 1
-    if column.array and fixed_length(column) is None:
-        return pc.max(pc.list_value_length(array)).as_py() or 1
-    return 1
-
-
-def fixed(column: Column, width: int) -> Column:
-    """The column with the size that it has in the file."""
-    if column.text:
-        return replace(column, datatype="char", arraysize=str(width))
-    if column.datatype == "bit":
-        column = replace(column, datatype="boolean")
-    if column.array and fixed_length(column) is None:
-        return replace(column, arraysize=str(width // 2 if column.datatype in COMPLEX else width))
-    return column
+def as_bytes(column: Column) -> Column:
+    """Logical values are the letters T and F, and a byte of 0 where there is none (FITS 4.0, 7.3.3)."""
+    return replace(column, datatype="unsignedByte") if column.datatype == "boolean" else column
 
 
 def filled(columns: Sequence[Column], batch: pa.RecordBatch) -> pa.RecordBatch:
@@ -100,11 +133,22 @@ def filled(columns: Sequence[Column], batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def fitting(column: Column, array: pa.Array) -> pa.Array:
-    if column.array and pa.types.is_list(array.type):
-        return padded_lists(array, fixed_length(column) or 1)
+    if column.array and (pa.types.is_list(array.type) or column.datatype == "boolean"):
+        array = padded_lists(array, fixed_length(column) or 1)
+    if column.datatype == "boolean":
+        return logical(array)
     if not is_plain(column, array):
         return pc.replace_substring_regex(array, r"[^\x00-\x7f]", "?")
     return array
+
+
+def logical(array: pa.Array) -> pa.Array:
+    """T, F or 0 as bytes, in lists as in single values."""
+    if not pa.types.is_boolean(array.type):
+        return pa.FixedSizeListArray.from_arrays(logical(array.flatten()), array.type.list_size)
+    return pc.fill_null(
+        pc.if_else(array, pa.scalar(ord("T"), pa.uint8()), pa.scalar(ord("F"), pa.uint8())), 0
+    )
 
 
 def padded_lists(array: pa.Array, count: int) -> pa.Array:
@@ -116,7 +160,7 @@ def padded_lists(array: pa.Array, count: int) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(taken, count)
 
 
-def headers(rows: Rows, columns: Sequence[Column], count: int, lost: Sequence[str]) -> bytes:
+def headers(rows: Rows, columns: Sequence[Column], count: int, seen: Sequence[Seen]) -> bytes:
     """Both headers, padded to blocks."""
     from astropy.io import fits
 
@@ -129,9 +173,12 @@ def headers(rows: Rows, columns: Sequence[Column], count: int, lost: Sequence[st
     header["TFIELDS"], header["EXTNAME"] = len(columns), rows.name
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # long values continue on cards of their own
-        for i, (column, width) in enumerate(zip(columns, widths, strict=True), 1):
+        for i, (column, width, one) in enumerate(zip(columns, widths, seen, strict=True), 1):
             describe(header, i, column, width)
+            if one.nulls:
+                header[f"TNULL{i}"] = NULLS[column.datatype]
         ended(header, rows)
+        lost = [one.column.name for one in seen if not one.plain]
         if lost:
             header["COMMENT"] = ascii_text(
                 f"? stands for letters that FITS does not have in: {', '.join(lost)}"
@@ -162,8 +209,6 @@ def describe(header: dict[str, object], i: int, column: Column, width: int) -> N
     for key, value in words.items():
         if value:
             header[f"{key}{i}"] = ascii_text(value)
-    if column.datatype in NULLS:
-        header[f"TNULL{i}"] = NULLS[column.datatype]
 
 
 def ended(header: dict[str, object], rows: Rows) -> None:
@@ -173,7 +218,7 @@ def ended(header: dict[str, object], rows: Rows) -> None:
     if overflow:
         header["QMESSAGE"] = ascii_text(f"The result was cut by {rows.limit}")
     for info in rows.infos:
-        header["HISTORY"] = ascii_text(f"{info.name}: {info.text or info.value}")
+        header["HISTORY"] = ascii_text(f"{info.name}: {info.value}")
 
 
 def ascii_text(text: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from math import isfinite, isnan
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -18,7 +19,7 @@ SPECIAL = r'["\\\x00-\x1f]'
 
 def write_json(rows: Rows) -> Iterator[bytes]:
     """`{"columns": [...], "infos": {...}, "rows": [[...]], "status": "OK" | "OVERFLOW" | "ERROR"}`."""
-    infos = {info.name: info.text or info.value for info in rows.infos}
+    infos = {info.name: info.value for info in rows.infos}
     columns = [described(column) for column in rows.columns]
     yield f'{{"columns": {dumps(columns)},\n"infos": {dumps(infos)},\n"rows": ['.encode()
     fault = None
@@ -57,7 +58,7 @@ def rows_of_values(columns: tuple[Column, ...], batch: pa.RecordBatch) -> bytes:
 
 
 def values(column: Column, array: pa.Array) -> pa.Array:
-    """JSON text of every cell: NULL and NaN are null, an infinity is a string."""
+    """JSON text of every cell: NULL and NaN are null, an infinity is a string, in arrays too."""
     cells = typed(column, array)
     if column.array:
         return pa.array([dumps(cell_value(cell)) for cell in cells.to_pylist()], pa.string())
@@ -84,7 +85,13 @@ def floats(cells: pa.Array) -> pa.Array:
 
 
 def cell_value(cell: list[object] | None) -> list[object] | None:
-    return None if cell is None else [None if item != item else item for item in cell]
+    return None if cell is None else [number(item) for item in cell]
+
+
+def number(item: object) -> object:
+    if not isinstance(item, float) or isfinite(item):
+        return item
+    return None if isnan(item) else "Infinity" if item > 0 else "-Infinity"
 
 
 def error_json(message: str, fault: str) -> bytes:

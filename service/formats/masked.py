@@ -23,22 +23,32 @@ def array_of(column: Column, values: Any) -> pa.Array:
         return text_array(data, mask)
     if column.array:
         return list_array(column, data, mask)
-    array = pa.array(np.ascontiguousarray(data.astype(data.dtype.newbyteorder("="))), mask=mask.reshape(-1))
-    if pa.types.is_floating(array.type):
-        array = pc.if_else(pc.is_nan(array), pa.scalar(None, array.type), array)
-    return array.cast(ARROW[column.datatype])
+    native = data.astype(data.dtype.newbyteorder("=")).reshape(-1)
+    array = pa.array(np.ascontiguousarray(native), mask=mask.reshape(-1))
+    return without_nan(array).cast(ARROW[column.datatype])
+
+
+def without_nan(array: pa.Array) -> pa.Array:
+    """NaN is NULL."""
+    if not pa.types.is_floating(array.type):
+        return array
+    return pc.if_else(pc.is_nan(array), pa.scalar(None, array.type), array)
 
 
 def text_array(data: Any, mask: Any) -> pa.Array:
     if mask.ndim > 1:
         mask = mask.all(axis=tuple(range(1, mask.ndim)))
-        data = ["".join(map(str, np.ravel(cell))) for cell in data]
+        data = [text_of(cell) for cell in data]
     return pa.array(
         [None if hidden else text_of(cell) for cell, hidden in zip(data, mask, strict=True)], pa.string()
     )
 
 
 def text_of(cell: object) -> str:
+    """A text; of an array of them one, in which each has its width (those of FITS with TDIM)."""
+    if isinstance(cell, np.ndarray):
+        width = cell.dtype.itemsize // (4 if cell.dtype.kind == "U" else 1)
+        return "".join(text_of(part).ljust(width) for part in cell.ravel().tolist()).rstrip()
     return cell.decode("utf-8", "replace") if isinstance(cell, bytes) else str(cell)
 
 
@@ -66,7 +76,9 @@ def array_in(column: Column, cells: Sequence[Any]) -> pa.Array:
 
 
 def flat_cell(column: Column, cell: Any, hidden: Any) -> list[Any]:
-    inner: Any = np.ma.masked_array(np.ma.getdata(cell), mask=np.ma.getmaskarray(cell)).ravel()
+    mask = np.ma.getmaskarray(cell) | hidden
+    inner: Any = np.ma.masked_array(np.ma.getdata(cell), mask=mask).ravel()
+    inner = inner.astype(inner.dtype.newbyteorder("="))
     if column.datatype in COMPLEX:
         part = np.float32 if column.datatype == "floatComplex" else np.float64
         inner = np.ma.getdata(inner).view(part)
@@ -74,8 +86,12 @@ def flat_cell(column: Column, cell: Any, hidden: Any) -> list[Any]:
     return values
 
 
-def unicode_where_needed(column: Column, array: pa.Array) -> Column:
-    """char is ASCII: what holds other letters is told as unicodeChar."""
-    if column.datatype != "char" or pc.all(pc.string_is_ascii(array), min_count=0).as_py():
-        return column
-    return replace(column, datatype="unicodeChar")
+def as_needed(column: Column, array: pa.Array) -> tuple[Column, pa.Array]:
+    """The column as its values need it: char is ASCII, so that other letters need unicodeChar; among bytes no
+    number stands for NULL, so that arrays with NULLs in them need short."""
+    if column.datatype == "char" and not pc.all(pc.string_is_ascii(array), min_count=0).as_py():
+        return replace(column, datatype="unicodeChar"), array
+    if column.datatype == "unsignedByte" and column.array and array.flatten().null_count:
+        column = replace(column, datatype="short")
+        return column, array_in(column, array.to_pylist())
+    return column, array

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import io
+import re
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from index.catalogue import ARROW
 from registry_metadata.columns import Column
 from service.errors import UsageFault
-from service.formats.masked import array_of, unicode_where_needed
-from service.formats.read_votable import columns_of, read_votable
+from service.formats.fits import LETTERS
+from service.formats.masked import array_of, as_needed, without_nan
+from service.formats.read_votable import arraysize_of, columns_of, read_votable
 from service.formats.sizes import check_size, check_unpacked
 from service.limits import Limits
 
@@ -34,14 +38,19 @@ DATATYPES = {
     pa.int32(): "int",
     pa.uint32(): "long",
     pa.int64(): "long",
+    pa.uint64(): "long",  # those that are larger are refused
     pa.float16(): "float",
     pa.float32(): "float",
     pa.float64(): "double",
 }
 NUMPY = {
     "b1": "boolean",
+    "i1": "short",
     "u1": "unsignedByte",
     "i2": "short",
+    "u2": "int",
+    "u4": "long",
+    "u8": "long",
     "i4": "int",
     "i8": "long",
     "f4": "float",
@@ -51,10 +60,12 @@ NUMPY = {
 }
 
 
+HEAP = {letter: datatype for datatype, (letter, _) in LETTERS.items()} | {"L": "boolean", "A": "char"}
 UNREADABLE = (
     ValueError, TypeError, KeyError, IndexError, OSError, EOFError, RecursionError, pa.ArrowException,
 )  # fmt: skip
 WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT96": 12}  # bytes of Parquet's values; others have 8
+DIGITS = 15  # of a decimal number, which a double has too
 DESCRIBED = ("unit", "ucd", "utype", "xtype", "description")
 WIDEST = 16  # bytes of a FITS value, which a complex number has
 VOPARQUET = b"IVOA.VOTable-Parquet.content"
@@ -114,10 +125,23 @@ def read_fits(content: bytes, limits: Limits) -> Uploaded:
             check_size("", found.header["TFIELDS"], found.header["NAXIS2"], limits)
             check_unpacked(heap_bytes(found), limits)
             table = Table.read(found)
-    described = [fits_column(table, i, name) for i, name in enumerate(table.colnames, 1)]
-    arrays = [array_of(column, table[column.name]) for column in described]
-    columns = tuple(unicode_where_needed(c, a) for c, a in zip(described, arrays, strict=True))
-    return columns, pa.Table.from_arrays(arrays, names=[column.name for column in columns])
+            unknown = unknown_logicals(found)
+            letters = [re.sub(r"^\d*[PQ](\w).*", r"\1", str(one.format)) for one in found.columns]
+    named = enumerate(zip(table.colnames, letters, strict=True), 1)
+    described = [fits_column(table, i, name, letter) for i, (name, letter) in named]
+    return uploaded(
+        as_needed(column, array_of(column, np.ma.array(table[column.name], mask=unknown[column.name])))
+        if column.name in unknown
+        else as_needed(column, array_of(column, table[column.name]))
+        for column in described
+    )
+
+
+def unknown_logicals(hdu: Any) -> Mapping[str, npt.NDArray[np.bool_]]:
+    """Where logical columns (L) hold neither T nor F but a NULL, which astropy reads as false."""
+    names = [one.name for one in hdu.columns if getattr(one.format, "format", "") == "L"]
+    letters: Any = hdu.data.view(np.ndarray) if names else {}
+    return {name: ~np.isin(letters[name], (ord("T"), ord("F"))) for name in names}
 
 
 def heap_bytes(hdu: Any) -> int:
@@ -127,12 +151,16 @@ def heap_bytes(hdu: Any) -> int:
     return sum(int(rows[name][:, 0].clip(0).sum(dtype=np.int64)) * WIDEST for name in names)
 
 
-def fits_column(table: Table, i: int, name: str) -> Column:
+def fits_column(table: Table, i: int, name: str, letter: str) -> Column:
+    """Column `i`, counted from 1; `letter` tells the type of what is in the heap."""
     values = table[name]
-    kind = values.dtype if values.dtype != object else np.result_type(*[np.asarray(cell) for cell in values])
-    datatype = "char" if kind.kind in "SU" else NUMPY[kind.newbyteorder("=").str.lstrip("<>|=")]
-    shape = "x".join(map(str, reversed(values.shape[1:]))) or None
-    arraysize = "*" if datatype == "char" or values.dtype == object else shape
+    if values.dtype == object:
+        datatype = HEAP[letter]
+    else:
+        kind = values.dtype.newbyteorder("=")
+        datatype = "char" if kind.kind in "SU" else NUMPY[kind.str.lstrip("<>|=")]
+    shape = "x".join(map(str, reversed(values.shape[1:])))
+    arraysize = "*" if datatype == "char" or values.dtype == object else arraysize_of(shape)
     unit = None if values.unit is None else values.unit.to_string("vounit", deprecations="silent")
     ucd, utype, xtype = (table.meta.get(f"{key}{i}") for key in ("TUCD", "TUTYP", "TXTYP"))
     told = values.description or ""
@@ -178,6 +206,8 @@ def read_csv(content: bytes, limits: Limits) -> Uploaded:
     from pyarrow import csv
 
     tabs = b"\t" in content.split(b"\n", 1)[0]
+    if re.search(rb"[\0-\x08\x0e-\x1f]", content[:1024]):
+        raise ValueError("it is neither VOTable, FITS nor Parquet, and no CSV in UTF-8")
     table = csv.read_csv(
         pa.BufferReader(content),
         parse_options=csv.ParseOptions(delimiter="\t" if tabs else ",", newlines_in_values=True),
@@ -189,13 +219,17 @@ def read_csv(content: bytes, limits: Limits) -> Uploaded:
 def from_arrow(table: pa.Table, known: Mapping[str, Column] = MappingProxyType({})) -> Uploaded:
     """Columns by Arrow's types, described by the metadata of their fields or as `known` from elsewhere."""
     table = table.combine_chunks()
-    columns, arrays = [], []
+    found = []
     for field, values in zip(table.schema, table.columns, strict=True):
         array = pa.concat_arrays(values.chunks) if values.num_chunks else pa.array([], field.type)
-        column, array = described(field.name, array)
-        columns.append(replace(column, **said_of(field, known.get(field.name))))
-        arrays.append(array)
-    return tuple(columns), pa.Table.from_arrays(arrays, names=[column.name for column in columns])
+        column, array = as_needed(*described(field.name, array))
+        found.append((replace(column, **said_of(field, known.get(field.name))), array))
+    return uploaded(found)
+
+
+def uploaded(found: Iterable[tuple[Column, pa.Array]]) -> Uploaded:
+    columns, arrays = zip(*found, strict=True)
+    return columns, pa.Table.from_arrays(arrays, names=[column.name for column in columns])
 
 
 def said_of(field: pa.Field, known: Column | None) -> dict[str, Any]:
@@ -211,15 +245,33 @@ def described(name: str, array: pa.Array) -> tuple[Column, pa.Array]:
         array = array.dictionary_decode()
         kind = array.type
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind):
-        base = DATATYPES.get(kind.value_type)
-        if base is None:
-            raise TypeError(f"the column {name} has lists of {kind.value_type}, which VOTable lacks")
-        size = str(kind.list_size) if pa.types.is_fixed_size_list(kind) else "*"
-        return Column(name, base, size), array.cast(pa.list_(ARROW[base]))
+        return described_lists(name, array)
     if kind in DATATYPES:
-        return Column(name, DATATYPES[kind]), array.cast(ARROW[DATATYPES[kind]])
+        return Column(name, DATATYPES[kind]), without_nan(array).cast(ARROW[DATATYPES[kind]])
+    if pa.types.is_decimal(kind) and kind.precision <= DIGITS:
+        return Column(name, "double"), array.cast(pa.float64())
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        text = pc.strftime(array.cast(pa.timestamp("ms")), format="%Y-%m-%dT%H:%M:%S")
-        return Column(name, "char", "*", xtype="timestamp"), text
+        return Column(name, "char", "*", xtype="timestamp"), timestamp_texts(array)
+    if pa.types.is_nested(kind) or pa.types.is_duration(kind):
+        raise TypeError(f"the column {name} is of type {kind}, which VOTable lacks")
     text = array.cast(pa.string())
-    return unicode_where_needed(Column(name, "char", "*"), text), text
+    return Column(name, "char", "*"), text
+
+
+def described_lists(name: str, array: pa.Array) -> tuple[Column, pa.Array]:
+    """A column of arrays; VOTable knows none of one element each."""
+    inner = array.type.value_type
+    inner = inner.value_type if pa.types.is_dictionary(inner) else inner
+    base = DATATYPES.get(inner)
+    if base is None:
+        raise TypeError(f"the column {name} has lists of {inner}, which VOTable lacks")
+    count = array.type.list_size if pa.types.is_fixed_size_list(array.type) else 1
+    return Column(name, base, str(count) if count > 1 else "*"), array.cast(pa.list_(ARROW[base]))
+
+
+def timestamp_texts(array: pa.Array) -> pa.Array:
+    """Times in UTC, with as many places of a second as they have."""
+    for unit in ("s", "ms", "us", "ns"):
+        with suppress(pa.ArrowInvalid):
+            return pc.strftime(array.cast(pa.timestamp(unit)), format="%Y-%m-%dT%H:%M:%S")
+    raise ValueError(f"{array.type} holds times that have no place between the years 1678 and 2262")

@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from index.catalogue import ARROW
 from registry_metadata.columns import Column
-from service.formats.masked import array_in, array_of, nothing_in, unicode_where_needed
+from service.formats.masked import array_in, array_of, as_needed, nothing_in
 from service.formats.sizes import check_size
 from service.limits import Limits
 
@@ -53,8 +53,9 @@ def read_votable(content: bytes, limits: Limits) -> tuple[tuple[Column, ...], pa
     table = first_table(with_stand_ins(content, head, others))
     columns, arrays = [], []
     for said, told, other in zip(table.fields, head.fields, others, strict=True):
-        column, array = read_column(said, table.array[said.ID], told if other else {})
-        columns.append(unicode_where_needed(column, array))
+        read = read_column(said, table.array[said.ID], told if other else {})
+        column, array = as_needed(*read)
+        columns.append(column)
         arrays.append(array)
     return tuple(columns), pa.Table.from_arrays(arrays, names=[column.name for column in columns])
 

@@ -143,6 +143,13 @@ def texts(column: Column, array: pa.Array) -> pa.Array:
     )
 
 
+def holds(column: Column, array: pa.Array, number: int) -> bool:
+    """Whether a value, or an element of one, is this number."""
+    values = typed(column, array)
+    flat = values.flatten() if column.array else values
+    return bool(pc.any(pc.equal(flat, pa.scalar(number, flat.type)), min_count=0).as_py())
+
+
 def list_offsets(values: pa.Array) -> npt.NDArray[np.int64]:
     """Where each list begins and ends in `values.flatten()`, which leaves out what lies under a NULL."""
     lengths = pc.fill_null(pc.list_value_length(values), 0).to_numpy(zero_copy_only=False)

@@ -40,7 +40,8 @@ def write_html(rows: Rows) -> Iterator[bytes]:
 
 def page_head(rows: Rows) -> str:
     infos = "".join(
-        f"<dt>{escape(info.name)}</dt><dd>{escape(info.text or info.value)}</dd>" for info in rows.infos
+        f"<dt>{escape(info.name)}</dt><dd>{escape(info.value)} <small>{escape(info.text)}</small></dd>"
+        for info in rows.infos
     )
     heads = "".join(
         f'<th title="{attribute(column.description)}">{escape(column.name)}<br>'

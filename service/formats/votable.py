@@ -12,10 +12,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from registry_metadata.columns import Column
-from service.errors import ServiceFault
+from service.errors import ServiceFault, UsageFault
 from service.formats.binary import base64_stream, encode_batch
 from service.formats.small import alike, end_to_end, is_small, rows_of_texts
-from service.formats.stream import NULLS, Info, Rows, fixed_length, joined, slices, texts
+from service.formats.stream import NULLS, Info, Rows, fixed_length, holds, joined, slices, texts
 
 Serialization = Literal["BINARY2", "BINARY", "TABLEDATA"]
 
@@ -124,11 +124,17 @@ def frame_of(column: Column) -> str | None:
     return None
 
 
+def declared_null(column: Column, serialization: Serialization) -> int | None:
+    """The number that stands for NULL; of bytes in arrays none does, since they need all of theirs."""
+    needed = column.datatype != "unsignedByte" if column.array else serialization == "BINARY"
+    return NULLS.get(column.datatype) if needed else None
+
+
 @lru_cache(maxsize=4096)
 def field_element(column: Column, id_: str, serialization: Serialization) -> str:
     content = description_element(column.description)
-    if column.datatype in NULLS and (serialization == "BINARY" or column.array):
-        content += f'<VALUES null="{NULLS[column.datatype]}"/>'
+    if (null := declared_null(column, serialization)) is not None:
+        content += f'<VALUES null="{null}"/>'
     attributes = {
         "ID": id_,
         "name": clean(column.name),
@@ -259,7 +265,7 @@ def write_votable(
         yield b"</TABLEDATA>"
     else:
         yield f'<{serialization}><STREAM encoding="base64">'.encode()
-        yield from base64_stream(told(binary(rows, serialization == "BINARY2"), end))
+        yield from base64_stream(told(binary(rows, serialization), end))
         yield f"</STREAM></{serialization}>".encode()
     if not end and rows.overflowed():
         end = [status("OVERFLOW", f"The result was cut by {rows.limit}")]
@@ -274,12 +280,44 @@ def told(chunks: Iterable[bytes], end: list[Info]) -> Iterator[bytes]:
         end.append(status("ERROR", str(fault)))
 
 
-def binary(rows: Rows, flags: bool) -> Iterator[bytes]:
-    return (encode_batch(rows.columns, batch, flags) for batch in slices(rows.batches))
+def binary(rows: Rows, serialization: Serialization) -> Iterator[bytes]:
+    return (
+        encode_batch(rows.columns, batch, serialization == "BINARY2")
+        for batch in distinct(rows, serialization)
+    )
 
 
 def table_data(rows: Rows) -> Iterator[bytes]:
-    return (rows_of_cells(rows.columns, batch) for batch in slices(rows.batches))
+    return (rows_of_cells(rows.columns, batch) for batch in distinct(rows, "TABLEDATA"))
+
+
+def distinct(rows: Rows, serialization: Serialization) -> Iterator[pa.RecordBatch]:
+    """The batches, while no value is the number that stands for NULL: UsageFault where one is."""
+    found = [(i, column, declared_null(column, serialization)) for i, column in enumerate(rows.columns)]
+    declared = [(i, column, null) for i, column, null in found if null is not None]
+    lacking = [i for i, column, _ in found if serialization == "BINARY" and lacks_null(column)]
+    for batch in slices(rows.batches):
+        for i, column, null in declared:
+            if holds(column, batch.column(i), null):
+                raise ambiguous(column, f"holds {null}, which stands for NULL", serialization)
+        for i in lacking:
+            if batch.column(i).null_count:
+                raise ambiguous(rows.columns[i], "has a NULL, for which there is no word", serialization)
+        yield batch
+
+
+def lacks_null(column: Column) -> bool:
+    """Whether BINARY has no value that would tell a NULL."""
+    open_array = column.array and fixed_length(column) is None
+    return not open_array and (
+        column.datatype == "bit" or (column.datatype == "unsignedByte" and column.array)
+    )
+
+
+def ambiguous(column: Column, what: str, serialization: Serialization) -> UsageFault:
+    return UsageFault(
+        f"the column {column.name} {what} in {serialization}; RESPONSEFORMAT=parquet or json tells them apart"
+    )
 
 
 def rows_of_cells(columns: Sequence[Column], batch: pa.RecordBatch) -> bytes:
@@ -313,7 +351,7 @@ def cells(column: Column, array: pa.Array) -> pa.Array:
 
 def null_cell(column: Column) -> str:
     count = fixed_length(column)
-    if column.text or count is None:
+    if column.text or count is None or column.datatype in ("bit", "unsignedByte"):
         return ""
     if column.datatype in NULLS:
         return " ".join([str(NULLS[column.datatype])] * count) if column.array else ""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 from collections.abc import Callable
 from dataclasses import replace
+from decimal import Decimal
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -193,6 +197,85 @@ def test_t34_regions_of_other_formats_are_regions(name: str) -> None:
     (region,) = [column for column in columns if column.name == "region"]
     assert (region.xtype, region.unit, region.ucd) == ("circle", "deg", "pos.outline")
     assert table.column("region").to_pylist() == [[10.0, 20.0, 1.0], [30.0, -40.0, 2.0]]
+
+
+def fits_of(form: str, values: Any, **more: Any) -> bytes:
+    sink = io.BytesIO()
+    table = fits.BinTableHDU.from_columns([fits.Column("v", form, array=values, **more)])
+    fits.HDUList([fits.PrimaryHDU(), table]).writeto(sink)
+    return sink.getvalue()
+
+
+def ragged(*cells: Any) -> npt.NDArray[np.object_]:
+    found = np.empty(len(cells), object)
+    found[:] = [np.asarray(cell) for cell in cells]
+    return found
+
+
+@pytest.mark.parametrize(
+    ("form", "values", "more", "datatype", "wanted"),
+    [
+        ("I", np.array([0, 65535], np.uint16), {"bzero": 32768}, "int", [0, 65535]),
+        ("J", np.array([0, 2**32 - 1], np.uint32), {"bzero": 2**31}, "long", [0, 2**32 - 1]),
+        ("K", np.array([0, 2**62], np.uint64), {"bzero": 2**63}, "long", [0, 2**62]),
+        ("X", np.array([[True], [False]]), {}, "boolean", [True, False]),
+        ("2M", np.array([[1 + 2j, 3], [0, 1j]]), {}, "doubleComplex", [[1.0, 2.0, 3.0, 0.0], [0, 0, 0, 1.0]]),
+        ("6A", np.array([["ab", "c"]]), {"dim": "(3,2)"}, "char", ["ab c"]),
+        ("PA()", ragged(["a", "b"], ["c"]), {}, "char", ["ab", "c"]),
+        ("PE()", ragged([], []), {}, "float", [[], []]),
+        ("PE()", ragged(), {}, "float", []),
+    ],
+)
+def test_t34_types_of_fits(form: str, values: Any, more: Any, datatype: str, wanted: list[Any]) -> None:
+    (column,), table = read_table(fits_of(form, values, **more), "t", LIMITS)
+    assert column.datatype == datatype
+    assert table.column("v").to_pylist() == wanted
+
+
+@pytest.mark.parametrize(
+    ("array", "datatype", "wanted"),
+    [
+        (pa.array([2**63 - 1], pa.uint64()), "long", [2**63 - 1]),
+        (pa.array([Decimal("1.10"), None]), "double", [1.1, None]),
+        (pa.array([1_577_840_523_456_789], pa.timestamp("us")), "char", ["2020-01-01T01:02:03.456789"]),
+        (pa.array([0], pa.timestamp("ns", "Europe/Berlin")), "char", ["1970-01-01T00:00:00"]),
+        (pa.array([0], pa.date32()), "char", ["1970-01-01T00:00:00"]),
+        (pa.array([np.nan, np.inf]), "double", [None, np.inf]),
+        (pa.array([[1, None], [255]], pa.list_(pa.uint8())), "short", [[1, None], [255]]),
+        (pa.array([[1.0]], pa.list_(pa.float32(), 1)), "float", [[1.0]]),
+    ],
+)
+def test_t34_types_of_parquet(array: pa.Array, datatype: str, wanted: list[Any]) -> None:
+    (column,), table = read_table(parquet(pa.table({"v": array}), store_schema=True), "t", LIMITS)
+    assert column.datatype == datatype
+    assert table.column("v").to_pylist() == wanted
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (fits_of("K", np.array([2**63], np.uint64), bzero=2**63), "9223372036854775808 not in range"),
+        (
+            parquet(pa.table({"v": [{"a": 1}]})),
+            "the column v is of type struct<a: int64>, which VOTable lacks",
+        ),
+        (parquet(pa.table({"v": [["a"]]})), "the column v has lists of string, which VOTable lacks"),
+        (gzip.compress(b"a,b"), "neither VOTable, FITS nor Parquet, and no CSV in UTF-8"),
+    ],
+    ids=["unsigned", "struct", "texts", "gzip"],
+)
+def test_t34_types_that_votable_lacks_are_refused(content: bytes, words: str) -> None:
+    with pytest.raises(UsageFault, match=words):
+        read_table(content, "t", LIMITS)
+
+
+def test_t34_logical_null_of_fits() -> None:
+    columns = (Column("one", "boolean"), Column("two", "boolean", "2"))
+    cells = {"one": [True, None, False], "two": [[None, True], None, [False, True]]}
+    batch = pa.RecordBatch.from_pydict(cells)
+    content = b"".join(choose_format("fits").write(Rows(columns, iter([batch])), (), ()))
+    _, table = read_table(content, "t", LIMITS)
+    assert table.to_pydict() == cells
 
 
 def circles() -> Rows:

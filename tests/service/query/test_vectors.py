@@ -107,7 +107,7 @@ def test_a49_lengths_that_differ_and_missing_elements(archive: OpenRelease) -> N
     for row, numbers in zip(found.rows, wanted, strict=True):
         for one, other in zip(row, numbers, strict=True):
             np.testing.assert_allclose(np.array(one, float), np.array(other, float), rtol=1e-15)
-    assert [column.unit for column in found.columns] == ["m", "m", "m2", "m2", "m", "m", "m", "m"]
+    assert [column.unit for column in found.columns] == ["m", "m", "m**2", "m**2", "m", "m", "m", "m"]
 
 
 def test_a49_missing_arrays_are_null_and_left_out_of_aggregates(archive: OpenRelease) -> None:

@@ -39,7 +39,7 @@ def write_tsv(rows: Rows, header: bool = True) -> Iterator[bytes]:
 
 def columns_as_text(rows: Rows, batch: pa.RecordBatch) -> Iterator[tuple[Column, pa.Array]]:
     for column, array in zip(rows.columns, batch.columns, strict=True):
-        yield column, texts(column, array)
+        yield column, texts(column, array, "null")
 
 
 def lines(cells: list[pa.Array], separator: str, end: str, rows: int) -> bytes:

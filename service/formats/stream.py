@@ -128,14 +128,17 @@ def timestamps(array: pa.Array) -> pa.Array:
     return pc.strftime(array.cast(pa.timestamp("ms"), safe=False), format="%Y-%m-%dT%H:%M:%S")
 
 
-def texts(column: Column, array: pa.Array) -> pa.Array:
-    """Cells as TABLEDATA spells them, unescaped, NULL kept: `1 2 3`, `T`, `NaN`, `+Inf`."""
+def texts(column: Column, array: pa.Array, no_number: str | None = None) -> pa.Array:
+    """Cells as TABLEDATA spells them, unescaped, NULL kept: `1 2 3`, `T`, `NaN`, `+Inf`. A NULL among the
+    whole numbers of an array is `no_number`, or the one that VALUES declares."""
     values = typed(column, array)
     base = pa.int8() if column.datatype == "bit" else ARROW[column.datatype]  # bits are 1 and 0
     if not column.array:
         return scalar_texts(values if values.type == base else values.cast(base))
     values = values.cast(pa.list_(base))
-    flat = pc.fill_null(scalar_texts(values.flatten()), str(NO_VALUE.get(column.datatype, "NaN")))
+    known = NO_VALUE.get(column.datatype, "NaN")
+    word = no_number if no_number and column.datatype in NULLS else str(known)
+    flat = pc.fill_null(scalar_texts(values.flatten()), word)
     lists = pa.ListArray.from_arrays(pa.array(list_offsets(values), pa.int32()), flat)
     joined = pc.binary_join(lists, " ")
     return (

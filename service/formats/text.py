@@ -92,7 +92,7 @@ def write_text(rows: Rows) -> Iterator[bytes]:
 def plain_cells(rows: Rows, batch: pa.RecordBatch) -> list[pa.Array]:
     found = []
     for column, array in zip(rows.columns, batch.columns, strict=True):
-        text = pc.fill_null(texts(column, array), "")
+        text = pc.fill_null(texts(column, array, "null"), "")
         found.append(flat(text) if column.text or column.array else text)
     return found
 

@@ -93,6 +93,12 @@ def test_a_single_bit_is_where_standard_and_astropy_look_for_it() -> None:
     assert read_table(content, "t", Limits())[1].column("v").to_pylist() == [True, False, None]
 
 
+@pytest.mark.parametrize("name", ["csv", "tsv", "text"])
+def test_formats_without_a_header_of_types_say_null(name: str) -> None:
+    content = written(name, Column("v", "short", "*"), [[1, None]], pa.list_(pa.int16()))
+    assert content.split()[-2:] == [b"1", b"null"]
+
+
 def test_json_has_values_of_infos_and_no_bare_infinity() -> None:
     content = written(
         "json", Column("v", "double", "*"), [[np.inf, -np.inf, np.nan, 1.0]], pa.list_(pa.float64())

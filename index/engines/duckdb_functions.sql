@@ -60,7 +60,7 @@ CREATE MACRO edges_hold(edges, ra, dec) AS  -- edges that the point's meridian m
             OR (x.turn BETWEEN -179.9999999999 AND 0 AND fmod(ra - x.b + 720.0, 360.0) < -x.turn)) THEN 1.0 ELSE 0.0 END)), 2.0)
     = CASE WHEN abs(ring_turn(edges)) > 180 AND ring_turn(edges) * ring_strips(edges) >= 0 THEN 0 ELSE 1 END;
 CREATE MACRO ring_holds(ring, ra, dec) AS list_transform([{'e': ring_edges(ring), 'p': ra, 'q': dec}],
-    lambda s: CASE WHEN s.p + s.q IS NOT NULL THEN edges_hold(s.e, s.p, s.q) END)[1];
+    lambda s: CASE WHEN s.p + s.q <= 'inf'::DOUBLE THEN edges_hold(s.e, s.p, s.q) END)[1];  -- NaN is larger
 CREATE MACRO ring_distance(ring, ra, dec) AS list_transform([{'e': ring_edges(ring), 'p': ra, 'q': dec}],
     lambda s: CASE WHEN s.p + s.q IS NOT NULL THEN degrees(list_min(list_transform(list_transform(s.e, lambda x: {  -- to the nearest edge
             'h': sky_chord(x.a, x.d, x.b, x.e), 'g': sky_chord(x.a, x.d, s.p, s.q), 'k': sky_chord(x.b, x.e, s.p, s.q),

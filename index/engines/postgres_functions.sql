@@ -192,10 +192,10 @@ CREATE OR REPLACE FUNCTION adql.ring_strip(d float8, e float8, turn float8) RETU
     AS $$ SELECT 2 * atan2(tan(radians(turn) / 2) * (tan(radians(d) / 2) + tan(radians(e) / 2)),
                            1 + tan(radians(d) / 2) * tan(radians(e) / 2)) $$;
 CREATE OR REPLACE FUNCTION adql.ring_holds(ring float8[], p float8, q float8) RETURNS boolean LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
-    AS $$ SELECT count(*) FILTER (WHERE turn * adql.sky_side(a, d, b, e, p, q) < 0
+    AS $$ SELECT CASE WHEN p + q <= 'Infinity' THEN count(*) FILTER (WHERE turn * adql.sky_side(a, d, b, e, p, q) < 0
               AND ((turn > 0 AND adql.fmod(p - a + 720, 360) < turn)
                    OR (turn BETWEEN -179.9999999999 AND 0 AND adql.fmod(p - b + 720, 360) < -turn))) % 2
-          = CASE WHEN abs(sum(turn)) > 180 AND sum(turn) * sum(adql.ring_strip(d, e, turn)) >= 0 THEN 0 ELSE 1 END
+          = CASE WHEN abs(sum(turn)) > 180 AND sum(turn) * sum(adql.ring_strip(d, e, turn)) >= 0 THEN 0 ELSE 1 END END
           FROM adql.ring_edges(ring) $$;
 CREATE OR REPLACE FUNCTION adql.ring_distance(ring float8[], p float8, q float8) RETURNS float8 LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE
     AS $$ SELECT degrees(min(CASE WHEN h > 0 AND g + h - k >= 2 * g * h AND k + h - g >= 2 * k * h

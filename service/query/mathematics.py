@@ -85,11 +85,12 @@ def square_root(call: Call) -> Value:
 
 
 def random(call: Call) -> Value:
-    """A number from 0 to 1; one with a seed is the same for the same seed."""
+    """A number from 0 to 1; one with a seed is the same for the same seed, NULL for NULL."""
     if not call.args:
         return number("random()")
     seed = call.integer(0).sql
-    return number(f"(CAST(hash({seed}) >> 11 AS DOUBLE) / 9007199254740992.0)")
+    share = f"CAST(hash({seed}) >> 11 AS DOUBLE) / 9007199254740992.0"
+    return number(f"(CASE WHEN {seed} IS NOT NULL THEN {share} END)")
 
 
 def bitwise(operator: str) -> Make:

@@ -98,3 +98,11 @@ def test_a29_a_boolean_is_cast_to_1_or_0(archive: OpenRelease) -> None:
     casts = ", ".join(f"CAST(b AS {kind})" for kind in ("SMALLINT", "BIGINT", "DOUBLE PRECISION"))
     found = ask(archive, f"SELECT {casts} FROM TAP_UPLOAD.t", uploads={"t": Upload((column,), values)})
     assert found.rows == [(1, 1, 1.0), (0, 0, 0.0), (None, None, None)]
+
+
+def test_a24_a_position_that_is_not_known_lies_in_no_polygon(archive: OpenRelease) -> None:
+    ras, decs = [10.0, math.nan, 10.0, None], [85.0, 85.0, math.nan, 85.0]
+    sent = asking.upload({"i": ("int", [0, 1, 2, 3]), "a": ("double", ras), "d": ("double", decs)})
+    pole = "POLYGON(0 * i, 80, 90, 80, 180, 80, 270, 80)"
+    asked = f"SELECT i FROM TAP_UPLOAD.t WHERE 1 = CONTAINS(POINT(a, d), {pole})"
+    assert ask(archive, asked, uploads={"t": sent}).rows == [(0,)]
